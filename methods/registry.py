@@ -1,0 +1,80 @@
+"""The folder is the registry: a file in ``vision/``, ``kv/`` or ``controls/`` is a method.
+
+``vision/tome.py`` defines the method ``tome`` of the family ``vision``. Controls attach everywhere,
+so ``vision/*`` means the methods in ``vision/`` and the controls.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import methods
+from methods.base import Method
+from methods.naming import unknown as unknown
+
+Place = Literal["vision", "kv"]
+PLACES: tuple[Place, ...] = ("vision", "kv")
+CONTROLS = "controls"
+FAMILIES = (*PLACES, CONTROLS)
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """One registered method."""
+
+    id: str
+    family: str
+    method: type[Method[Any]]
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where the method attaches."""
+        return tuple(place for place in PLACES if self.family in (place, CONTROLS))
+
+
+@cache
+def entries() -> dict[str, MethodEntry]:
+    """All methods by id, sorted by family and id. Raises ImportError for a malformed file."""
+    found = [_load(family, name) for family in FAMILIES for name in _module_names(family)]
+    by_id = {entry.id: entry for entry in found}
+    if len(by_id) < len(found):
+        raise ImportError(f"two method files share a name: {sorted(e.id for e in found)}")
+    return by_id
+
+
+def entry(method_id: str) -> MethodEntry:
+    """The entry of ``method_id``. Raises ValueError that names the nearest id."""
+    try:
+        return entries()[method_id]
+    except KeyError:
+        raise ValueError(unknown("method", method_id, entries())) from None
+
+
+def build(method_id: str, hyperparameters: dict[str, Any]) -> Method[Any]:
+    """The method with these hyperparameters; raises ValueError for unknown ids or values."""
+    return entry(method_id).method(**hyperparameters)
+
+
+def _module_names(family: str) -> list[str]:
+    package = importlib.import_module(f"{methods.__name__}.{family}")
+    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name[0] != "_")
+
+
+def _load(family: str, name: str) -> MethodEntry:
+    module = importlib.import_module(f"{methods.__name__}.{family}.{name}")
+    defined = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Method)
+        and value.__module__ == module.__name__
+        # pydantic leaves Method[SomeContext] in the module that subscripts it first
+        and value.__pydantic_generic_metadata__["origin"] is None
+    ]
+    if len(defined) != 1:
+        raise ImportError(f"{module.__file__} must define one Method, found {len(defined)}")
+    return MethodEntry(name.replace("_", "-"), family, defined[0])

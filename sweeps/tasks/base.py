@@ -1,0 +1,79 @@
+"""What a task is: examples, a metric with its direction, outcomes per example."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from methods.backbones.base import Backbone
+from methods.registry import Place
+
+
+class SizedBatch(Protocol):
+    """Examples of one forward pass."""
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        ...
+
+
+BatchT = TypeVar("BatchT", bound=SizedBatch)
+BackboneT = TypeVar("BackboneT", bound=Backbone)
+
+
+class Task(BaseModel, Generic[BackboneT, BatchT]):
+    """Examples and how they are scored; the fields are the knobs that change the data.
+
+    Subclasses live one to a file in ``sweeps/tasks``; the module's docstring is the task's card.
+    Raise ``version`` whenever a change alters outcomes: older trials are then not reused.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: ClassVar[str]
+    version: ClassVar[int] = 1
+    place: ClassVar[Place]
+    metric: ClassVar[str] = "accuracy"
+    """What ``quality`` is called in words; an outcome is in [0, 1]."""
+    direction: ClassVar[Literal["maximize", "minimize"]] = "maximize"
+
+    num_examples: int = Field(default=256, ge=8, description="Examples from the front of the test split.")
+    batch_size: int = Field(default=32, ge=1, description="Examples in one forward pass.")
+
+    def data_fingerprint(self) -> str:
+        """Hash of everything that determines the examples; imports no data library."""
+        content = {"task": self.id, "version": self.version, **self.model_dump(mode="json")}
+        content["sources"] = self.source_digests()
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def source_digests(self) -> list[str]:
+        """Digests of the files that the data are made of; empty for procedural data."""
+        return []
+
+    def num_tokens(self, config: dict[str, Any]) -> int:
+        """Compressible tokens of one example for a model with this ``config.json``."""
+        raise NotImplementedError
+
+    def incompatible_with(self, config: dict[str, Any]) -> str | None:
+        """Why a model with this ``config.json`` cannot do the task, in one sentence, or None."""
+        raise NotImplementedError
+
+    def batches(self) -> list[BatchT]:
+        """The examples; made once per process."""
+        raise NotImplementedError
+
+    def outcomes(self, backbone: BackboneT, batch: BatchT) -> Tensor:
+        """Score of every example, float32 [B] in [0, 1]."""
+        raise NotImplementedError
+
+    def predict(self, backbone: BackboneT, batch: BatchT) -> list[dict[str, Any]]:
+        """Answers as plain JSON values, one per example."""
+        raise NotImplementedError
+
+    def batch_of(self, inputs: dict[str, Any]) -> BatchT:
+        """One example from a request. Raises ValueError that says what was wrong."""
+        raise NotImplementedError

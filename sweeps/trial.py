@@ -1,0 +1,165 @@
+"""One point of a sweep and what came of it; plain data that crosses process borders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from methods.schedule import Schedule
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Named(_Frozen):
+    """A task or method by id, with the parameters that differ from a blank one resolved."""
+
+    id: str
+    version: int
+    params: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class Weights(_Frozen):
+    """A model that can be opened anywhere the path or hub id is reachable."""
+
+    name: str
+    """Reference id, path or hub id, as the user wrote it."""
+    path: str
+    """Directory or hub id to open; for reference weights, the seed's directory relative to
+    ``sweeps/reference``."""
+    revision: str | None = None
+    dtype: str = "float32"
+    fingerprint: str
+    """Hash of config and weights; for a hub id that is not on disk, of id and revision."""
+
+
+class MeasureSpec(_Frozen):
+    """How costs are measured."""
+
+    latency_pairs: int = Field(
+        default=3, ge=0, description="Alternating baseline/compressed runs; 0 measures no latency."
+    )
+    latency_batch: int = Field(default=8, ge=1, description="Examples in one timed run.")
+
+
+class TrialSpec(_Frozen):
+    """Everything that can change a trial's numbers, and nothing else."""
+
+    task: Named
+    data: str
+    """Fingerprint of the examples."""
+    backbone: Weights
+    method: Named
+    schedule: Schedule
+    keep_ratio: float = Field(gt=0, le=1)
+    seed: int = Field(ge=0)
+    measure: MeasureSpec = MeasureSpec()
+
+    @cached_property
+    def id(self) -> str:
+        """Content hash, 16 hexadecimal digits; equal specs are the same trial everywhere.
+
+        Where the weights lie does not enter, what they contain does.
+        """
+        content = self.model_dump(mode="json", exclude={"backbone": {"name", "path"}})
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+class TrialState(StrEnum):
+    """How a trial ended."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
+class FailureKind(StrEnum):
+    """Why a trial failed."""
+
+    INFEASIBLE = "infeasible"
+    VACUOUS = "vacuous"
+    NOT_FINITE = "not-finite"
+    OUT_OF_MEMORY = "out-of-memory"
+    TIMEOUT = "timeout"
+    WORKER_DIED = "worker-died"
+    BUG = "bug"
+
+
+class Metrics(_Frozen):
+    """Numbers of a finished trial.
+
+    A bare cost name is the fraction of the uncompressed baseline in the same process; a name with a
+    unit is absolute. Per-example values are for one example of the task.
+    """
+
+    quality: float
+    """Mean outcome, in [0, 1]."""
+    quality_se: float
+    """Standard error of the mean over examples."""
+    num_examples: int
+    tokens: float
+    """Measured ratio: tokens that enter the layers (or that the caches hold), over the baseline's."""
+    tokens_per_layer: list[int]
+    flops: float
+    flops_per_example: float
+    """Floating-point operations of a forward pass, the compressor's included."""
+    kv: float | None
+    """Bytes of keys and values held, over the baseline's; None where there is no cache."""
+    kv_bytes: int | None
+    peak_memory: float
+    peak_bytes: int
+    """Largest sum of live tensor bytes during a forward pass of the cost batch, weights excluded."""
+    compressor_seconds: float
+    """Time in the method itself per example."""
+    compressor_share: float
+    """The compressor's share of the compressed forward pass."""
+    latency: float | None
+    """Median over pairs of compressed / baseline wall time; None if not measured."""
+    latency_low: float | None
+    latency_high: float | None
+    """Smallest and largest ratio over the pairs."""
+    latency_seconds: float | None
+    """Median wall time per example, compressed."""
+
+
+TIME_METRICS = frozenset(
+    {
+        "compressor_seconds",
+        "compressor_share",
+        "latency",
+        "latency_low",
+        "latency_high",
+        "latency_seconds",
+    }
+)
+"""Metrics that depend on the machine's mood; all others are the same bits everywhere."""
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What one attempt at a trial gave."""
+
+    trial_id: str
+    state: TrialState
+    started_at: datetime
+    """UTC."""
+    seconds: float
+    """Wall time of the attempt in its worker."""
+    worker: str
+    """Node and process that ran it."""
+    metrics: Metrics | None = None
+    outcomes: list[float] = field(default_factory=list)
+    """Outcome per example, in the task's order."""
+    failure: FailureKind | None = None
+    error: str | None = None
+    """One clear sentence (and a traceback for bugs)."""
+    environment: dict[str, Any] = field(default_factory=dict)
+    """Package versions, device, threads, code revision."""
