@@ -1,0 +1,1 @@
+"""What people look at: figures, tables, progress and the MLflow pages."""

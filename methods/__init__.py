@@ -1,0 +1,1 @@
+"""What compression is: transforms, methods, schedules and the models they attach to."""

@@ -70,7 +70,9 @@ class Progressive(_Schedule):
 
     kind: Literal["progressive"] = "progressive"
     first: int = Field(default=0, ge=0, description="0-based layer of the first cut.")
-    last: int = Field(default=-2, description="Layer of the last cut; negative counts from the end.")
+    last: int = Field(
+        default=-2, description="Layer of the last cut; negative counts from the end."
+    )
 
     def held(self, keep_ratio: float, num_layers: int) -> tuple[float, ...]:
         """keep_ratio to the power of the share of cuts already made."""

@@ -33,7 +33,9 @@ class TokenTransform:
     num_out: int
 
     @classmethod
-    def identity(cls, batch: int, num_in: int, device: torch.device | None = None) -> TokenTransform:
+    def identity(
+        cls, batch: int, num_in: int, device: torch.device | None = None
+    ) -> TokenTransform:
         """Every token kept as it is."""
         tokens = torch.arange(num_in, device=device).expand(batch, -1)
         return cls(tokens, tokens, torch.ones(batch, num_in, device=device), num_in, num_in)

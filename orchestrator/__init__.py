@@ -1,0 +1,1 @@
+"""Processes that people start: the command line, workers on Ray, serving."""

@@ -1,0 +1,1 @@
+"""Results database, its mirror in MLflow, and what the frontier is; knows trials, not Ray."""

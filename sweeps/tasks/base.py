@@ -41,7 +41,9 @@ class Task(BaseModel, Generic[BackboneT, BatchT]):
     """What ``quality`` is called in words; an outcome is in [0, 1]."""
     direction: ClassVar[Literal["maximize", "minimize"]] = "maximize"
 
-    num_examples: int = Field(default=256, ge=8, description="Examples from the front of the test split.")
+    num_examples: int = Field(
+        default=256, ge=8, description="Examples from the front of the test split."
+    )
     batch_size: int = Field(default=32, ge=1, description="Examples in one forward pass.")
 
     def data_fingerprint(self) -> str:

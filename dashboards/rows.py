@@ -1,0 +1,109 @@
+"""What the pages show: every point with its place on the frontier and among its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # their imports take longer than a table takes to print
+    from store.frontier import Objectives, SeedGroup
+    from store.records import Point
+    from store.repository import Store
+
+QUALITY = "quality"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A finished trial."""
+
+    point: Point
+    on_frontier: bool
+    group: SeedGroup
+    """The same configuration over all seeds of the sweep."""
+
+    def as_json(self) -> dict[str, Any]:
+        """One JSON object with everything known about the point."""
+        point = self.point
+        return {
+            "workload": point.workload,
+            "trial": point.trial,
+            "method": point.method,
+            "hyperparameters": point.hyperparameters,
+            "keep_ratio": point.keep_ratio,
+            "keep_label": point.keep_label,
+            "schedule": point.schedule,
+            "seed": point.seed,
+            "metrics": {**point.metrics, "tokens_per_layer": point.tokens_per_layer},
+            "on_frontier": self.on_frontier,
+        }
+
+
+def rows_of(
+    points: Sequence[Point],
+    objectives: Mapping[str, Objectives],
+    maximum: Mapping[str, float] | None = None,
+    minimum: Mapping[str, float] | None = None,
+) -> list[Row]:
+    """One row per point, workload by workload, each flagged by its own workload's objectives.
+
+    With bounds, the frontier is that of the points within them, as in
+    :func:`store.frontier.select`. Raises ValueError like it, and for a workload without objectives.
+    """
+    from store.frontier import across_seeds, select
+
+    rows = []
+    for workload, members in by_workload(points).items():
+        if workload not in objectives:
+            raise ValueError(f"workload {workload!r} has no objectives; known: {[*objectives]}")
+        groups = {trial: group for group in across_seeds(members) for trial in group.trials}
+        best = select(members, objectives[workload], maximum, minimum)
+        on_frontier = {point.trial for point in best}
+        rows += [Row(p, p.trial in on_frontier, groups[p.trial]) for p in members]
+    return rows
+
+
+def stored_rows(
+    store: Store,
+    sweep: str,
+    workload: str | None = None,
+    maximum: Mapping[str, float] | None = None,
+    minimum: Mapping[str, float] | None = None,
+) -> list[Row]:
+    """Rows of a stored sweep, by the objectives it was run with.
+
+    Raises ValueError for an unknown sweep, workload or metric, naming the nearest.
+    """
+    workloads = store.spec(sweep)["workloads"]
+    objectives = {name: content["objectives"] for name, content in workloads.items()}
+    return rows_of(store.points(sweep, workload), objectives, maximum, minimum)
+
+
+def by_workload(points: Iterable[Point]) -> dict[str, list[Point]]:
+    """Points of each workload, in the order in which workloads first appear."""
+    groups: dict[str, list[Point]] = {}
+    for point in points:
+        groups.setdefault(point.workload, []).append(point)
+    return groups
+
+
+def variant_labels(points: Iterable[Point]) -> dict[tuple[str, str], str]:
+    """A name for every method and hyperparameters (JSON): what distinguishes it is in brackets."""
+    by_variant = {(point.method, point.hyperparameters_json): point for point in points}
+    chosen = {variant: point.hyperparameters for variant, point in by_variant.items()}
+    seen: dict[tuple[str, str], set[str]] = {}
+    for (method, _), hyperparameters in chosen.items():
+        for name, value in hyperparameters.items():
+            seen.setdefault((method, name), set()).add(str(value))
+    return {
+        (method, text): _label(
+            method, {k: v for k, v in values.items() if len(seen[method, k]) > 1}
+        )
+        for (method, text), values in chosen.items()
+    }
+
+
+def _label(method: str, distinguishing: Mapping[str, Any]) -> str:
+    listed = ", ".join(f"{name}={value}" for name, value in distinguishing.items())
+    return f"{method}({listed})" if listed else method

@@ -1,0 +1,263 @@
+"""Tables for the terminal, and the same facts as plain rows for ``--json``.
+
+Everything can be read without colours. Only Rich is imported: commands that look things up answer
+at once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from dashboards.fitting import Column, FittingTable
+from dashboards.rows import QUALITY, Row, variant_labels
+
+if TYPE_CHECKING:
+    from store.records import Number, SweepStatus
+    from store.repository import Store
+    from sweeps.plan import Impossible, Plan
+
+Json = dict[str, Any]
+KeyT = TypeVar("KeyT", bound=tuple[str, ...])
+_SHORT = 8
+"""Digits of a trial's id in tables; 16 in JSON."""
+_LEGEND = (
+    "keep: nominal fraction of tokens kept; tokens, flops, kv, latency: measured, over the "
+    "uncompressed model's. quality ± 1 standard error; latency low..high over pairs; comp.: the "
+    "compressor's share of the time."
+)
+
+
+def frontier_rows(rows: Iterable[Row]) -> list[Json]:
+    """Every row as a JSON object."""
+    return [row.as_json() for row in rows]
+
+
+def frontier_table(rows: Sequence[Row]) -> RenderableType:
+    """One table per workload with every row given, best quality last, the frontier's marked ``*``.
+
+    Costs are fractions of the uncompressed model.
+    """
+    workloads: dict[str, list[Row]] = {}
+    for row in rows:
+        workloads.setdefault(row.point.workload, []).append(row)
+    if not workloads:
+        return Text("No finished trials.")
+    tables = [_workload_table(name, members) for name, members in workloads.items()]
+    return Group(*tables, Text(_LEGEND))
+
+
+def _workload_table(workload: str, rows: Sequence[Row]) -> RenderableType:
+    best = sum(row.on_frontier for row in rows)
+    others = f", {len(rows) - best} others" if len(rows) > best else ""
+    title = f"{workload}: {best} trials on the frontier (*){others}"
+    return FittingTable(title, _frontier_columns(sorted(rows, key=_by_quality)))
+
+
+def _by_quality(row: Row) -> tuple[float, str]:
+    return row.point.metrics[QUALITY] or 0.0, row.point.trial
+
+
+def _frontier_columns(rows: Sequence[Row]) -> list[Column]:
+    points = [row.point for row in rows]
+    metrics = [point.metrics for point in points]
+    labels = variant_labels(points)
+    methods = [labels[point.method, point.hyperparameters_json] for point in points]
+    return [
+        Column("", ["*" if row.on_frontier else " " for row in rows]),
+        Column("method", methods, justify="left"),
+        Column("keep", [point.keep_label for point in points]),
+        Column("tokens", [_fraction(m["tokens"]) for m in metrics], 80),
+        Column("schedule", [point.schedule for point in points], 85, "left"),
+        Column("seed", [str(point.seed) for point in points], 75),
+        Column("quality", [_quality(m) for m in metrics]),
+        Column("seeds' mean [min..max]", [_over_seeds(row) for row in rows], 50),
+        Column("flops", [_fraction(m["flops"]) for m in metrics], 95),
+        Column("kv", [_fraction(m["kv"]) for m in metrics], 95),
+        Column("latency", [_fraction(m["latency"]) for m in metrics], 90),
+        Column("low..high", [_latency_range(m) for m in metrics], 40),
+        Column("comp.", [_fraction(m["compressor_share"]) for m in metrics], 45),
+        Column("trial", [point.trial[:_SHORT] for point in points], 60, "left"),
+    ]
+
+
+def status_rows(store: Store, sweep: str | None = None) -> list[Json]:
+    """Every sweep as a JSON object; with a name, only that one and what failed in it.
+
+    Raises ValueError for a name that the store does not know.
+    """
+    failures = store.failures(sweep) if sweep is not None else []
+    chosen = (each for each in store.sweeps() if sweep in (None, each.name))
+    rows = [_status_row(each) for each in chosen]
+    if sweep is not None:
+        rows[0]["failures"] = [{**asdict(each), "kind": each.kind.value} for each in failures]
+    return rows
+
+
+def _status_row(sweep: SweepStatus) -> Json:
+    return {
+        **asdict(sweep),
+        "open": sweep.planned - sweep.finished - sweep.failed,
+        "created": sweep.created.isoformat(),
+        "updated": sweep.updated.isoformat(),
+    }
+
+
+def status_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """How far each sweep is, and below it what failed, equal errors on one line."""
+    if not rows:
+        return Text("No sweeps yet: paretoken run FILE")
+    counts = ("planned", "finished", "failed", "open", "impossible")
+    columns = [
+        Column("sweep", [row["name"] for row in rows], justify="left", folds=True),
+        *(Column(name, [f"{row[name]:,}" for row in rows]) for name in counts),
+        Column("seconds", [_seconds(row["seconds"]) for row in rows], 60),
+        Column("utilisation", [_fraction(row["utilisation"]) for row in rows], 50),
+        Column("updated (UTC)", [_minute(row["updated"]) for row in rows], 70, "left"),
+    ]
+    failures = [failure for row in rows for failure in row.get("failures", ())]
+    tables: list[RenderableType] = [FittingTable("Sweeps", columns)]
+    return Group(*tables, _failures_table(failures)) if failures else tables[0]
+
+
+def _failures_table(failures: Sequence[Mapping[str, Any]]) -> FittingTable:
+    sentences = Counter(
+        (f["workload"], f["method"], f["kind"], f["error"].strip().splitlines()[0])
+        for f in failures
+    )
+    return _counted("Failed trials", ("workload", "method", "kind", "error"), sentences)
+
+
+def plan_rows(plan: Plan) -> Json:
+    """Counts, trials and what is impossible as one JSON object."""
+    return {
+        "planned": len(plan.trials),
+        "collapsed": plan.collapsed,
+        "trials": [
+            {
+                "workload": trial.workload,
+                "trial": trial.spec.id,
+                "method": trial.spec.method.id,
+                "hyperparameters": trial.spec.method.params,
+                "keep_ratio": trial.spec.keep_ratio,
+                "keep_label": trial.keep_label,
+                "schedule": trial.spec.schedule.label,
+                "seed": trial.spec.seed,
+            }
+            for trial in plan.trials
+        ],
+        "impossible": [each._asdict() for each in plan.impossible],
+    }
+
+
+def plan_table(plan: Plan) -> RenderableType:
+    """Trials per workload and method, then what is impossible, equal reasons on one line."""
+    counts = Counter((trial.workload, trial.spec.method.id) for trial in plan.trials)
+    note = f"{len(plan.trials):,} trials" + (
+        f"; {plan.collapsed:,} combinations more are the same as one of them" * bool(plan.collapsed)
+    )
+    planned = _counted("Planned trials", ("workload", "method"), counts)
+    parts: list[RenderableType] = [planned, Text(note)]
+    if plan.impossible:
+        parts.append(_impossible_table(plan.impossible))
+    return Group(*parts)
+
+
+def _impossible_table(impossible: Sequence[Impossible]) -> FittingTable:
+    methods: dict[tuple[str, str], dict[str, None]] = {}
+    for each in impossible:
+        methods.setdefault((each.workload, each.reason), {})[each.method] = None
+    counts = Counter((each.workload, each.reason) for each in impossible)
+    grouped = Counter(
+        {(key[0], _some(methods[key]), key[1]): count for key, count in counts.items()}
+    )
+    title = f"Impossible: {len(impossible):,} combinations"
+    return _counted(title, ("workload", "methods", "reason"), grouped)
+
+
+def _counted(title: str, headings: Sequence[str], counts: Counter[KeyT]) -> FittingTable:
+    """One line per key; the last column holds sentences."""
+    columns = [Column("count", [f"{count:,}" for count in counts.values()])]
+    for index, heading in enumerate(headings):
+        cells = [key[index] for key in counts]
+        folds = index == len(headings) - 1
+        columns.append(Column(heading, cells, justify="left", folds=folds))
+    return FittingTable(title, columns)
+
+
+def methods_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Methods with ``id, family, tier, status, paper``."""
+    return plain_table(f"Methods: {len(rows)}", rows)
+
+
+def plain_table(title: str, rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Any rows with equal keys; long texts run over several lines."""
+    if not rows:
+        return Text(f"{title}: none")
+    columns = [
+        Column(key, [_text(row.get(key)) for row in rows], justify="left", folds=number > 0)
+        for number, key in enumerate(rows[0])
+    ]
+    return FittingTable(title, columns)
+
+
+def method_page(row: Mapping[str, Any]) -> RenderableType:
+    """One method, a line for each of its properties."""
+    columns = [
+        Column("", list(row), justify="left"),
+        Column("", [_text(value) for value in row.values()], justify="left", folds=True),
+    ]
+    return FittingTable("", columns)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Mapping):
+        return _pairs(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={_text(value)}" for name, value in values.items())
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = len(listed) - 3
+    return ", ".join(listed[:3]) + (f" and {more} more" if more > 0 else "")
+
+
+def _fraction(value: Number | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _quality(metrics: Mapping[str, Number | None]) -> str:
+    return f"{_fraction(metrics[QUALITY])} ±{_fraction(metrics['quality_se'])}"
+
+
+def _over_seeds(row: Row) -> str:
+    spread = row.group.spread[QUALITY]
+    if spread is None or len(row.group.seeds) < 2:
+        return ""
+    return f"{spread.mean:.3f} [{spread.low:.3f}..{spread.high:.3f}]"
+
+
+def _latency_range(metrics: Mapping[str, Number | None]) -> str:
+    low, high = metrics["latency_low"], metrics["latency_high"]
+    return "" if low is None or high is None else f"{low:.2f}..{high:.2f}"
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:,.1f}"
+
+
+def _minute(moment: str) -> str:
+    return moment[:16].replace("T", " ")

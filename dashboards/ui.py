@@ -1,0 +1,107 @@
+"""The sweeps of a store in the MLflow UI."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import httpx
+
+from dashboards.mlflow_server import address, free_port, mlflow_server, require_free
+from store.repository import Store
+from store.url import absolute, masked, sqlite_file
+
+EXPERIMENT = "paretoken"
+_MOST_RUNS = 10
+"""Sweeps whose runs are linked one by one."""
+
+
+def serve_ui(store_url: str, host: str = "127.0.0.1", port: int | None = None) -> None:
+    """Serve the MLflow UI until Ctrl-C or SIGTERM, after printing links to the sweeps.
+
+    ``port`` None takes a free one below 32768. Raises ValueError if the store has no sweep yet or
+    the port is taken, ChildProcessError if MLflow does not come up or ends by itself.
+    """
+    url = absolute(store_url)
+    _require_sweeps(url)
+    if port is None:
+        port = free_port(host)
+    else:
+        require_free(host, port)
+    with _stopped_by_signals():
+        _serve(url, host, port)
+    _say("The MLflow UI has ended.")
+
+
+def _serve(url: str, host: str, port: int) -> None:
+    _say(f"Starting the MLflow UI on {masked(url)} ...")
+    with mlflow_server(url, host, port) as process:
+        for line in links(address(host, port)):
+            _say(line)
+        _say("Ctrl-C ends it.")
+        process.wait()
+        raise ChildProcessError(f"mlflow server ended by itself with code {process.returncode}")
+
+
+def links(base: str) -> Iterator[str]:
+    """One line per place worth opening on a running server."""
+    with httpx.Client(base_url=f"{base}/api/2.0/mlflow", timeout=30, trust_env=False) as client:
+        answer = client.get("/experiments/get-by-name", params={"experiment_name": EXPERIMENT})
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            yield f"MLflow: {base} (nothing is mirrored yet: run the sweep again)"
+            return
+        experiment = answer.raise_for_status().json()["experiment"]["experiment_id"]
+        yield f"All trials: {base}/#/experiments/{experiment}/runs"
+        for run in _sweep_runs(client, experiment):
+            info = run["info"]
+            place = f"{base}/#/experiments/{experiment}/runs/{info['run_id']}"
+            yield f"Sweep {info['run_name']}: {place}"
+
+
+def _sweep_runs(client: httpx.Client, experiment: str) -> list[dict[str, Any]]:
+    query = {
+        "experiment_ids": [experiment],
+        "filter": "tags.kind = 'sweep'",
+        "max_results": _MOST_RUNS,
+    }
+    answer = client.post("/runs/search", json=query).raise_for_status().json()
+    return list(answer.get("runs", ()))
+
+
+def _require_sweeps(url: str) -> None:
+    """A look must not make a database, so a missing file is not opened."""
+    file = sqlite_file(url)
+    if file is None or file.exists():
+        with Store(url) as store:
+            if store.sweeps():
+                return
+    raise ValueError(f"store {masked(url)} has no sweep yet; make one with: paretoken run FILE")
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Leave the block quietly on Ctrl-C and on SIGTERM, through every ``finally``."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()

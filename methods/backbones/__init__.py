@@ -1,0 +1,1 @@
+"""Adapters that open Hugging Face models, one family to a file."""

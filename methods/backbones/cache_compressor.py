@@ -1,0 +1,181 @@
+"""The attention tap that compresses a cache while the prompt is read, and masks what is read later.
+
+Shapes: B sequences, H query heads, K key/value heads, Q tokens fed at once, S entries a layer
+holds, D channels of a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from methods.backbones.base import Compression, VacuousCompressionError, layer_generator
+from methods.backbones.kv_cache import EvictableLayer
+from methods.base import CacheContext, Method
+from methods.schedule import num_held
+from methods.transform import TokenTransform
+
+
+@dataclass
+class _Sequence:
+    """The prompt under way: its cache, and what reading the compressed layers needs."""
+
+    layers: list[EvictableLayer]
+    num_cached: int
+    size_bias: dict[int, Tensor | None]
+    """Additive mask [B, H, 1, S] of a compressed layer, or None where sizes are not weighed."""
+    filled: set[int]
+
+    @property
+    def compressed(self) -> bool:
+        return bool(self.size_bias)
+
+
+class CacheCompressor:
+    """Compresses each layer's entries while the prompt is read, and masks what is read later.
+
+    An instance serves one ``compressed`` block; its ``tap`` is attached to every attention module.
+    A layer is compressed as soon as its prompt entries exist: the attention call under way still
+    uses all of them, and neither they nor the queries outlive it.
+    """
+
+    def __init__(
+        self,
+        method: Method[Any],
+        held: Sequence[float],
+        seed: int,
+        modules: Sequence[nn.Module],
+    ) -> None:
+        self.method = method
+        self.held = tuple(held)
+        self.seed = seed
+        self.compression = Compression()
+        self.number = -1
+        self.without_effect = 0
+        self._index = {module: layer for layer, module in enumerate(modules)}
+        self._sequence: _Sequence | None = None
+
+    @contextmanager
+    def sequence(self, cache: Any, num_cached: int) -> Iterator[None]:
+        """Everything from reading a prompt to the last token; ``num_cached`` entries are cut."""
+        self.number += 1
+        self.compression.transforms.clear()
+        self.compression.reads = 0
+        self._sequence = _Sequence(cache.layers, num_cached, {}, set())
+        try:
+            yield
+        finally:
+            self._sequence = None
+        happened = self.compression.transforms and self.compression.reads
+        self.without_effect += bool(min(self.held) < 1 and not happened)
+
+    def record(self) -> None:
+        """Note what the caches hold; called when the prompt has been read."""
+        assert self._sequence is not None
+        layers = self._sequence.layers
+        self.compression.tokens_per_layer = [layer.held for layer in layers]
+        num_sequences = layers[0].keys.shape[0]
+        self.compression.kv_bytes = sum(layer.num_bytes for layer in layers) // num_sequences
+
+    def require_effect(self) -> None:
+        """Raise if compression was asked for and a forward pass did without."""
+        if self.without_effect:
+            raise VacuousCompressionError(
+                f"{self.without_effect} of {self.number + 1} forward passes kept all entries, or "
+                f"nothing read what was kept, although the schedule asks for "
+                f"{min(self.held):.4g} of them"
+            )
+
+    def tap(
+        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+    ) -> Tensor | None:
+        """Compress on a layer's first call for a prompt, give the right mask on later ones."""
+        layer = self._index[module]
+        if self._sequence is None:
+            self._note_stray_call(layer)
+            return mask
+        if layer not in self._sequence.filled:
+            self._sequence.filled.add(layer)
+            self._compress(layer, module, query, key, value)
+            return mask
+        self.compression.reads += layer in self._sequence.size_bias
+        if not self._sequence.compressed:
+            return mask
+        return _reading_mask(query, key, self._sequence.size_bias.get(layer))
+
+    def _note_stray_call(self, layer: int) -> None:
+        """Somebody called the model past the backbone: a forward pass that is not compressed."""
+        if layer == 0:
+            self.number += 1
+            self.without_effect += min(self.held) < 1
+
+    def _compress(self, layer: int, module: Any, query: Tensor, key: Tensor, value: Tensor) -> None:
+        assert self._sequence is not None
+        num_cached = self._sequence.num_cached
+        num_keep = num_held(self.held[layer], num_cached)
+        if num_keep >= num_cached:
+            return
+        with self.compression.timed(key.device):
+            keys, values = key[:, :, :num_cached], value[:, :, :num_cached]
+            context = self._context(layer, module, query, keys, values, num_keep)
+            transform = self.method.transform(context)
+            kept = (*key.shape[:2], num_keep, key.shape[-1])
+            self._sequence.layers[layer].hold(
+                transform(context.keys_BND).view(kept),
+                transform(context.values_BND).view(kept),
+                num_cached,
+            )
+            self._sequence.size_bias[layer] = self._size_bias(transform, query, context)
+        self.compression.transforms[layer] = transform
+
+    def _context(
+        self, layer: int, module: Any, query: Tensor, keys: Tensor, values: Tensor, num_keep: int
+    ) -> CacheContext:
+        """Sequences and key/value heads become one axis; query heads follow their group."""
+        batch, num_heads, num_cached, width = keys.shape
+        flat = batch * num_heads
+        return CacheContext(
+            sizes_BN=torch.ones(flat, num_cached, device=keys.device),
+            num_keep=num_keep,
+            layer=layer,
+            num_layers=len(self.held),
+            generator=layer_generator(self.seed, self.number, layer),
+            keys_BND=keys.reshape(flat, num_cached, width),
+            values_BND=values.reshape(flat, num_cached, width),
+            queries_BGTD=query.reshape(flat, -1, *query.shape[2:]),
+            scaling=module.scaling,
+            num_heads=num_heads,
+        )
+
+    def _size_bias(
+        self, transform: TokenTransform, query: Tensor, context: CacheContext
+    ) -> Tensor | None:
+        if not self.method.proportional_attention:
+            return None
+        batch, num_query_heads = query.shape[:2]
+        sizes_BKS = transform.sizes(context.sizes_BN).view(batch, context.num_heads, -1)
+        sizes_BHS = sizes_BKS.repeat_interleave(num_query_heads // context.num_heads, dim=1)
+        return sizes_BHS.log()[:, :, None].to(query.dtype)
+
+
+def _reading_mask(query: Tensor, key: Tensor, size_bias: Tensor | None) -> Tensor | None:
+    """All held entries are visible, new tokens only to themselves and later ones.
+
+    Transformers makes one mask, for the first layer's length; layers may hold different numbers.
+    """
+    num_new, num_entries = query.shape[2], key.shape[2]
+    if num_new == 1 and size_bias is None:
+        return None
+    visible_QS = torch.ones(num_new, num_entries, dtype=torch.bool, device=query.device).tril(
+        num_entries - num_new
+    )
+    if size_bias is None:
+        return visible_QS[None, None]
+    missing = num_entries - size_bias.shape[-1]
+    bias_BH1S = nn.functional.pad(size_bias, (0, missing))
+    return bias_BH1S.masked_fill(~visible_QS, float("-inf"))

@@ -1,0 +1,184 @@
+"""Decoder language models whose key/value cache is compressed once the prompt has been read.
+
+The prompt is read whole; then every layer's cache is cut to its budget; then the rest is fed
+through the cut cache. The rest is a continuation that the methods have not seen, or, without one,
+the prompt's last token, read a second time: its entry is dropped before compression, so that the
+first answer token too is decided by the compressed cache. The uncompressed model takes the same
+path, so that a keep ratio of 1 is the baseline bit for bit.
+
+Kept entries keep their original positions (keys are cached after rotary embedding). Sequences of
+one batch have equal lengths: there is no padding.
+
+Shapes: B sequences, T prompt tokens, Q tokens of a continuation, V words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from methods.backbones import attention_tap
+from methods.backbones.base import Backbone, Compression
+from methods.backbones.cache_compressor import CacheCompressor
+from methods.backbones.kv_cache import new_cache
+from methods.base import Method
+from methods.registry import Place, entries
+from methods.schedule import Schedule
+
+
+class CausalLMBackbone(Backbone):
+    """A Hugging Face decoder with grouped-query attention and rotary positions."""
+
+    place: ClassVar[Place] = "kv"
+    architectures: ClassVar[tuple[str, ...]] = (
+        "LlamaForCausalLM",
+        "MistralForCausalLM",
+        "Qwen2ForCausalLM",
+        "Qwen3ForCausalLM",
+    )
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self._compressor: CacheCompressor | None = None
+
+    @classmethod
+    def load(cls, path: str, revision: str | None, dtype: torch.dtype) -> CausalLMBackbone:
+        """Open a model directory or hub id."""
+        model = AutoModelForCausalLM.from_pretrained(
+            path,
+            revision=revision or "main",
+            dtype=dtype,
+            attn_implementation=attention_tap.NAME,
+            use_safetensors=True,
+        )
+        return cls(model)
+
+    @classmethod
+    def why_not(cls, config: dict[str, Any], method: type[Method[Any]]) -> str | None:
+        """Methods of other places, and models that do not attend to the whole prompt, are out."""
+        entry = next((entry for entry in entries().values() if entry.method is method), None)
+        if entry is not None and cls.place not in entry.places:
+            return f"{entry.id} compresses {', '.join(entry.places)} tokens, not a key/value cache"
+        if method.needs_cls:
+            return "a language model has no class token"
+        resolved = _resolved(config)
+        heads, kv_heads = resolved.num_attention_heads, resolved.num_key_value_heads
+        if heads % kv_heads:
+            return f"{heads} query heads cannot share {kv_heads} key/value heads evenly"
+        if _slides(resolved):
+            return (
+                f"layers that see only the last {resolved.sliding_window} tokens hold a cache that "
+                "is cut already"
+            )
+        return None
+
+    @classmethod
+    def layers_in(cls, config: dict[str, Any]) -> int:
+        """Number of decoder layers, each with its own cache."""
+        return int(config["num_hidden_layers"])
+
+    @classmethod
+    def kv_bytes_per_token(cls, config: dict[str, Any], dtype: str) -> int:
+        """Bytes of keys and values that one token takes in all layers together.
+
+        ``dtype`` is the name of a floating torch type, such as ``float32`` or ``bfloat16``.
+        """
+        resolved = _resolved(config)
+        head_dim = getattr(resolved, "head_dim", None)
+        if head_dim is None:
+            head_dim = resolved.hidden_size // resolved.num_attention_heads
+        values_per_layer = 2 * resolved.num_key_value_heads * head_dim
+        element: torch.dtype = getattr(torch, dtype)
+        return int(resolved.num_hidden_layers * values_per_layer * element.itemsize)
+
+    @property
+    def num_layers(self) -> int:
+        """Number of decoder layers."""
+        return len(self._attention_modules)
+
+    @property
+    def _attention_modules(self) -> list[nn.Module]:
+        return [layer.self_attn for layer in self.model.base_model.layers]
+
+    @torch.inference_mode()
+    def generate(self, prompt_BT: Tensor, continuation_BQ: Tensor, num_new: int) -> Tensor:
+        """Greedy answer, long [B, num_new]; ``continuation_BQ`` may be empty (Q = 0).
+
+        Raises ValueError where nothing would be left to cache, FloatingPointError if a logit is
+        not finite.
+        """
+        with self._prompt_read(prompt_BT, continuation_BQ) as (cache, feed_BQ):
+            new = [feed_BQ[:, :0]]
+            for _ in range(num_new):
+                feed_BQ = self._next_logits(cache, feed_BQ)[:, -1:].argmax(-1)
+                new.append(feed_BQ)
+            return torch.cat(new, dim=1)
+
+    @torch.inference_mode()
+    def continuation_logits(self, prompt_BT: Tensor, continuation_BQ: Tensor) -> Tensor:
+        """Logits after each continuation token, float [B, Q, V], or after the prompt, [B, 1, V]."""
+        with self._prompt_read(prompt_BT, continuation_BQ) as (cache, feed_BQ):
+            return self._next_logits(cache, feed_BQ)
+
+    @contextmanager
+    def compressed(
+        self, method: Method[Any], schedule: Schedule, keep_ratio: float, seed: int
+    ) -> Iterator[Compression]:
+        """Compress the cache of every prompt read inside the block; see :class:`Backbone`."""
+        modules = self._attention_modules
+        held = schedule.held(keep_ratio, len(modules))
+        compressor = CacheCompressor(method, held, seed, modules)
+        with attention_tap.attach(modules, compressor.tap):
+            self._compressor = compressor
+            try:
+                yield compressor.compression
+            finally:
+                self._compressor = None
+        compressor.require_effect()
+
+    @contextmanager
+    def _prompt_read(
+        self, prompt_BT: Tensor, continuation_BQ: Tensor
+    ) -> Iterator[tuple[Any, Tensor]]:
+        """The cache after reading the prompt, cut, and the tokens to feed next."""
+        num_prompt, num_more = prompt_BT.shape[1], continuation_BQ.shape[1]
+        num_cached = num_prompt if num_more else num_prompt - 1
+        if num_cached < 1:
+            raise ValueError(f"a prompt of {num_prompt} tokens leaves nothing to cache")
+        prompt_BT, continuation_BQ = prompt_BT.to(self.device), continuation_BQ.to(self.device)
+        cache = new_cache(self.num_layers)
+        with self._compressing(cache, num_cached):
+            self.model.base_model(prompt_BT, past_key_values=cache, use_cache=True)
+            for layer in cache.layers:
+                layer.truncate(num_cached)
+            if self._compressor is not None:
+                self._compressor.record()
+            yield cache, continuation_BQ if num_more else prompt_BT[:, -1:]
+
+    def _compressing(self, cache: Any, num_cached: int) -> AbstractContextManager[None]:
+        if self._compressor is None:
+            return nullcontext()
+        return self._compressor.sequence(cache, num_cached)
+
+    def _next_logits(self, cache: Any, feed_BQ: Tensor) -> Tensor:
+        logits: Tensor = self.model(feed_BQ, past_key_values=cache, use_cache=True).logits.float()
+        if not logits.isfinite().all():
+            raise FloatingPointError("the model's logits are not finite")
+        return logits
+
+
+def _resolved(config: dict[str, Any]) -> Any:
+    """The configuration with the defaults of its model type filled in."""
+    return AutoConfig.for_model(**config)
+
+
+def _slides(config: Any) -> bool:
+    layer_types = getattr(config, "layer_types", None)
+    if layer_types is not None:
+        return "sliding_attention" in layer_types
+    return getattr(config, "sliding_window", None) is not None

@@ -1,0 +1,1 @@
+"""Methods that compress a key/value cache once the prompt has been read; one to a file."""

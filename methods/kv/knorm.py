@@ -1,0 +1,38 @@
+"""Knorm: keep the entries whose keys have the smallest norm.
+
+"A Simple and Effective L2 Norm-Based Strategy for KV Cache Compression" (arXiv:2406.11430).
+Official code: github.com/alessiodevoto/l2compress (``cache.py``). In large pretrained decoders,
+keys of low norm are the ones that later queries attend to; a model without that property (small
+ones need not have it) loses at once with this method. Rotary embedding leaves norms as they are.
+
+Where we differ:
+
+- The paper leaves the first two layers uncut; here that is the schedule's choice (``one-layer``
+  with ``layer: 2``), and other schedules cut every layer.
+- Kept entries stay in their original order; the official code sorts them by norm, which no
+  attention can tell.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from methods.base import CacheContext, Paper, ScoringMethod
+
+
+class Knorm(ScoringMethod[CacheContext]):
+    """Keep low-norm keys."""
+
+    paper: ClassVar[Paper | None] = Paper(
+        title="A Simple and Effective L2 Norm-Based Strategy for KV Cache Compression",
+        arxiv="2406.11430",
+        code="https://github.com/alessiodevoto/l2compress",
+    )
+
+    def score(self, ctx: CacheContext) -> Tensor:
+        """Minus the Euclidean norm of the key."""
+        norms_BN: Tensor = torch.linalg.vector_norm(ctx.keys_BND.float(), dim=-1)
+        return -norms_BN

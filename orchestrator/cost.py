@@ -1,0 +1,145 @@
+"""What one call costs: floating-point operations, peak memory, wall time.
+
+Operations and memory are counted while the call really runs, so they are measured, and they are the
+same numbers on every run; wall time is not.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of one call."""
+
+    flops: int
+    """Two per multiply-add of matrix products, convolutions, attention and pairwise distances;
+    element-wise work and sorting are not counted (PyTorch's convention)."""
+    peak_bytes: int
+    """Largest sum of bytes of tensors that were alive at once and made by the call."""
+
+
+@dataclass(frozen=True)
+class PairedLatency:
+    """Alternating runs of a baseline and a variant, in one process."""
+
+    ratio: float
+    """Median over pairs of variant / baseline."""
+    low: float
+    high: float
+    seconds: float
+    """Median wall time of the variant."""
+
+
+def measure_cost(call: Callable[[], Any]) -> Cost:
+    """Run ``call`` once and count.
+
+    ``call`` must not enter ``torch.inference_mode``: operators are then not broken down into the
+    ones that are counted. ``torch.no_grad`` is right.
+    """
+    flops = FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
+    memory = _LiveBytes()
+    with flops, memory:
+        call()
+    return Cost(flops.get_total_flops(), memory.peak)
+
+
+def measure_latency(
+    baseline: Callable[[], Any], variant: Callable[[], Any], pairs: int
+) -> PairedLatency:
+    """Time both in turn, ``pairs`` >= 1 times after one warm-up of each.
+
+    The order within a pair alternates, so that a drifting clock favours neither.
+    """
+    _seconds(baseline)
+    _seconds(variant)
+    ratios, times = [], []
+    for pair in range(pairs):
+        order = (baseline, variant) if pair % 2 == 0 else (variant, baseline)
+        taken = {call: _seconds(call) for call in order}
+        ratios.append(taken[variant] / taken[baseline])
+        times.append(taken[variant])
+    return PairedLatency(
+        statistics.median(ratios), min(ratios), max(ratios), statistics.median(times)
+    )
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    _synchronize()
+    started = time.perf_counter()
+    call()
+    _synchronize()
+    return time.perf_counter() - started
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Adds up storages as operators make them and subtracts them as they are freed.
+
+    Scratch memory that a kernel takes and returns within one operator is not seen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = 0
+        self.peak = 0
+        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        before = {id(storage) for storage in _storages((args, kwargs))}
+        out = func(*args, **(kwargs or {}))
+        for storage in _storages(out):
+            if id(storage) not in before:
+                self._add(storage)
+        return out
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        if storage in self._known:
+            return
+        self._known.add(storage)
+        num_bytes = storage.nbytes()
+        self.live += num_bytes
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._free, num_bytes)
+
+    def _free(self, num_bytes: int) -> None:
+        self.live -= num_bytes
+
+
+def _storages(values: Any) -> list[torch.UntypedStorage]:
+    return [leaf.untyped_storage() for leaf in tree_iter(values) if isinstance(leaf, torch.Tensor)]
+
+
+def _attention_on_cpu_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(query, key, value))
+
+
+def _pairwise_distance_flops(x1: Any, x2: Any, *_: Any, **__: Any) -> int:
+    *batch, rows, width = x1
+    return int(2 * torch.Size(batch).numel() * rows * x2[-2] * width)
+
+
+_aten = torch.ops.aten
+_UNCOUNTED = {
+    _aten._scaled_dot_product_flash_attention_for_cpu: _attention_on_cpu_flops,
+    _aten._cdist_forward: _pairwise_distance_flops,
+    _aten._euclidean_dist: _pairwise_distance_flops,
+}
+"""Operators that PyTorch 2.13's counter takes for free. Attention on a CPU is one of them."""

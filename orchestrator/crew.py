@@ -1,0 +1,176 @@
+"""The worker processes of a pool: started, kept count of, replaced."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from orchestrator.dispatch import Affinity, affinity
+from orchestrator.worker import Worker, thread_environment
+from sweeps.trial import TrialSpec
+
+MAX_STILLBIRTHS = 3
+"""Workers in a row that may die before they can take a trial."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one worker gets; fractions are allowed."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    workers: int | None = None
+    """None: as many as the cluster has room for, and no more than there are trials."""
+
+    def __str__(self) -> str:
+        gpus = f" and {self.gpus:g} gpus" if self.gpus else ""
+        return f"{self.cpus:g} cpus{gpus}"
+
+
+@dataclass(slots=True)
+class Job:
+    """Trials that travel together, and the promise of their results."""
+
+    specs: list[TrialSpec]
+    ref: Any
+
+
+@dataclass(slots=True, eq=False)
+class Seat:
+    """One worker process and what it holds, the running job first."""
+
+    actor: Any
+    prepared: Any
+    name: str | None = None
+    """None until the worker can take trials."""
+    jobs: deque[Job] = field(default_factory=deque)
+    held: Affinity | None = None
+    head_since: float = 0.0
+
+    @property
+    def ref(self) -> Any:
+        """What the worker will complete next, or None if it is idle."""
+        if self.name is None:
+            return self.prepared
+        return self.jobs[0].ref if self.jobs else None
+
+    @property
+    def head_seconds(self) -> float:
+        """How long the running job has run, as far as the driver can tell."""
+        return time.monotonic() - self.head_since
+
+    def give(self, specs: list[TrialSpec]) -> None:
+        """Hand over a job."""
+        if not self.jobs:
+            self.head_since = time.monotonic()
+        self.jobs.append(Job(specs, self.actor.run.remote(specs)))
+        self.held = affinity(specs[0])
+
+    def done(self) -> Job:
+        """Remove the running job; the one behind it runs from now on."""
+        self.head_since = time.monotonic()
+        return self.jobs.popleft()
+
+
+class Crew:
+    """A fixed number of seats; a worker that is lost leaves its seat to a new one."""
+
+    def __init__(self, runner: str, resources: Resources, size: int) -> None:
+        environment = {"env_vars": thread_environment(resources.cpus)}
+        self._actors = ray.remote(
+            num_cpus=resources.cpus,
+            num_gpus=resources.gpus,
+            max_restarts=0,
+            runtime_env=environment,
+        )(Worker)
+        self._runner = runner
+        self._stillbirths = 0
+        self.seats = [self._seat() for _ in range(size)]
+
+    @property
+    def alive(self) -> list[Seat]:
+        """Seats whose workers can take trials."""
+        return [seat for seat in self.seats if seat.name is not None]
+
+    @property
+    def busy(self) -> bool:
+        """Whether any worker holds a job."""
+        return any(seat.jobs for seat in self.seats)
+
+    def welcome(self, seat: Seat) -> bool:
+        """Note that a worker is ready; False if it died before and was replaced.
+
+        Raises what importing the runner raised, or RuntimeError where workers keep dying.
+        """
+        try:
+            seat.name = ray.get(seat.prepared)
+        except RayActorError as error:
+            self._stillbirths += 1
+            if self._stillbirths >= MAX_STILLBIRTHS:
+                raise RuntimeError(f"workers die while they start: {error}") from error
+            self.replace(seat)
+            return False
+        except RayTaskError as error:
+            raise error.cause from error
+        self._stillbirths = 0
+        return True
+
+    def replace(self, seat: Seat) -> None:
+        """End a worker, whatever it does, and start another in its place."""
+        ray.kill(seat.actor)
+        self.seats[self.seats.index(seat)] = self._seat()
+
+    def stop(self) -> None:
+        """End all workers at once, and start no more."""
+        for seat in self.seats:
+            ray.kill(seat.actor)
+        self.seats = []
+
+    def _seat(self) -> Seat:
+        actor = self._actors.remote(self._runner)
+        return Seat(actor, actor.prepare.remote())
+
+
+def crew_size(resources: Resources, num_trials: int) -> int:
+    """How many workers to start.
+
+    Raises ValueError if the connected cluster has no room for one worker, or not for as many as
+    were asked for.
+    """
+    if resources.cpus <= 0 or resources.gpus < 0:
+        raise ValueError(
+            f"a worker of {resources} cannot be: cpus must be above 0, gpus not below 0"
+        )
+    totals = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = sum(_room(total, resources) for total in totals)
+    if room == 0:
+        raise ValueError(
+            f"a worker of {resources} fits on no node of the cluster; nodes have: "
+            + "; ".join(_described(total) for total in totals)
+        )
+    if resources.workers is None:
+        return min(room, num_trials)
+    if not 1 <= resources.workers <= room:
+        raise ValueError(
+            f"{resources.workers} workers of {resources} were asked for; choices: 1 to {room}"
+        )
+    return min(resources.workers, num_trials)
+
+
+def _room(total: dict[str, float], resources: Resources) -> int:
+    wanted = {"CPU": resources.cpus, "GPU": resources.gpus}
+    return min(
+        math.floor(total.get(name, 0.0) / amount + 1e-9)
+        for name, amount in wanted.items()
+        if amount
+    )
+
+
+def _described(total: dict[str, float]) -> str:
+    return f"{total.get('CPU', 0):g} cpus and {total.get('GPU', 0):g} gpus"

@@ -1,0 +1,74 @@
+"""Which trial goes to which worker next; knows nothing of Ray."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from sweeps.trial import TrialSpec
+
+Affinity = tuple[str, ...]
+"""What a worker keeps loaded between trials: the same for trials that share model and data."""
+
+
+def affinity(spec: TrialSpec) -> Affinity:
+    """Equal for trials that share backbone and task."""
+    weights, task = spec.backbone, spec.task
+    return (weights.path, str(weights.revision), weights.dtype, task.model_dump_json(), spec.data)
+
+
+class TrialQueue:
+    """Trials that wait, in the order given, gathered by what they need loaded.
+
+    A worker stays with its affinity while trials of it remain. Then it gets the first affinity that
+    no other worker is at, or helps where most trials are left for each worker. Equal specs are one
+    trial. Trials that lost their worker wait apart, because each of them has to be alone with its
+    next one: a worker may take the results of the trials before down with it, and the innocent
+    could not be told from the guilty.
+    """
+
+    def __init__(self, specs: Iterable[TrialSpec]) -> None:
+        self._lanes: dict[Affinity, deque[TrialSpec]] = {}
+        self._lost: deque[TrialSpec] = deque()
+        self._suspects: set[str] = set()
+        for spec in {spec.id: spec for spec in specs}.values():
+            self._lanes.setdefault(affinity(spec), deque()).append(spec)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lanes.values())) + len(self._lost)
+
+    def take(
+        self, held: Affinity | None, others: Iterable[Affinity | None], limit: int
+    ) -> list[TrialSpec]:
+        """Up to ``limit`` fresh trials of one affinity, removed from the queue; empty if none wait.
+
+        ``held`` is what the worker has loaded, ``others`` what the other workers have.
+        """
+        waiting = {key: len(lane) for key, lane in self._lanes.items() if lane}
+        if not waiting:
+            return []
+        lane = self._lanes[_choose(waiting, held, list(others))]
+        return [lane.popleft() for _ in range(min(limit, len(lane)))]
+
+    def take_suspect(self) -> list[TrialSpec]:
+        """A trial that was put back, for a worker that holds nothing else; empty if none waits."""
+        return [self._lost.popleft()] if self._lost else []
+
+    def put_back(self, specs: Iterable[TrialSpec]) -> None:
+        """Return trials that were taken but did not end."""
+        for spec in specs:
+            self._suspects.add(spec.id)
+            self._lost.append(spec)
+
+    def is_suspect(self, spec: TrialSpec) -> bool:
+        """Whether the trial was ever put back."""
+        return spec.id in self._suspects
+
+
+def _choose(
+    waiting: dict[Affinity, int], held: Affinity | None, others: list[Affinity | None]
+) -> Affinity:
+    if held in waiting:
+        return held
+    free = (key for key in waiting if key not in others)
+    return next(free, None) or max(waiting, key=lambda key: waiting[key] / others.count(key))

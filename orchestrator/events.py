@@ -1,0 +1,83 @@
+"""What a pool tells while it runs, and when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sweeps.trial import TrialResult, TrialState
+
+
+class EventKind(StrEnum):
+    """What happened."""
+
+    WORKER_STARTED = "worker-started"
+    WORKER_ENDED = "worker-ended"
+    STARTED = "started"
+    """A trial was handed to a worker, where it may wait for the one before it."""
+    REQUEUED = "requeued"
+    """A trial lost its worker and waits for another."""
+    RECORDED = "recorded"
+    """A result, finished or failed, is durable."""
+    MIRRORED = "mirrored"
+    """MLflow has caught up by some trials."""
+    STOPPING = "stopping"
+    """An interrupt arrived; no trial starts any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolEvent:
+    """One step of a pool's life."""
+
+    kind: EventKind
+    workers: int
+    """Workers alive."""
+    trial_id: str | None = None
+    result: TrialResult | None = None
+    """With ``recorded``."""
+    detail: str = ""
+    """A sentence for people."""
+
+
+OnEvent = Callable[[PoolEvent], None]
+
+
+@dataclass(slots=True)
+class PoolReport:
+    """How a pool's run went; times in seconds."""
+
+    workers: int
+    """Workers asked for."""
+    start_seconds: float = 0.0
+    """Until workers and writer were ready."""
+    seconds: float = 0.0
+    """From the first trial handed out to the last durable result."""
+    mirror_seconds: float = 0.0
+    """After that, until MLflow had caught up."""
+    busy_seconds: dict[str, float] = field(default_factory=dict)
+    """Time inside trials by worker process."""
+    finished: int = 0
+    failed: int = 0
+    requeued: int = 0
+    workers_lost: int = 0
+    writers_lost: int = 0
+    mirrored: int = 0
+    mirror_error: str | None = None
+    """Why MLflow was left behind; the next run tries again."""
+    interrupted: bool = False
+
+    @property
+    def utilisation(self) -> float | None:
+        """Model compute / (wall x workers), writer included; None if nothing ran."""
+        capacity = self.seconds * self.workers
+        return sum(self.busy_seconds.values()) / capacity if capacity else None
+
+    def count(self, result: TrialResult) -> None:
+        """Add a durable result."""
+        if result.state is TrialState.FINISHED:
+            self.finished += 1
+        else:
+            self.failed += 1
+        busy = self.busy_seconds.get(result.worker, 0.0)
+        self.busy_seconds[result.worker] = busy + result.seconds

@@ -1,0 +1,273 @@
+"""Run trials on warm Ray workers, each exactly once, and record every result.
+
+The driver holds all state. Workers have two jobs in flight where trials are short, so that none
+waits for the driver; a job is one trial, or several where trials take milliseconds. A trial counts
+as done only once the writer says that its result is durable; until then the driver keeps it.
+Whatever a lost worker held goes back to the queue, so that a trial ends exactly once: measured, or
+failed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from statistics import median
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError, TaskCancelledError
+
+from orchestrator.crew import Crew, Job, Resources, Seat, crew_size
+from orchestrator.dispatch import TrialQueue
+from orchestrator.events import EventKind, OnEvent, PoolEvent, PoolReport
+from orchestrator.interrupts import interrupts
+from orchestrator.worker import failed
+from orchestrator.writer import Recorder
+from sweeps.trial import FailureKind, TrialResult, TrialSpec
+
+RUN_TRIAL = "orchestrator.trial:run_trial"
+STORE_LEDGER = "orchestrator.writer:StoreLedger"
+
+MAX_STRIKES = 3
+"""Workers that a trial may take down with it."""
+PREFETCH_BELOW_SECONDS = 2.0
+"""Longer trials are not queued behind another: the gap saved is nothing to them, and one could wait
+long while other workers idle."""
+JOB_SECONDS = 0.05
+"""Shorter trials travel together until they make up this time."""
+MAX_JOB = 64
+TICK_SECONDS = 0.2
+"""How often interrupts and deadlines are looked at when nothing happens."""
+
+
+def run_pool(
+    specs: Sequence[TrialSpec],
+    url: str,
+    *,
+    resources: Resources,
+    runner: str = RUN_TRIAL,
+    ledger: str = STORE_LEDGER,
+    trial_timeout_s: float = 3600.0,
+    on_event: OnEvent = lambda _: None,
+) -> PoolReport:
+    """Run every spec on the connected Ray cluster and record every result at ``url``.
+
+    ``runner`` and ``ledger`` name a function from TrialSpec to TrialResult and a class that follows
+    :class:`orchestrator.writer.Ledger`, as ``module:attribute``, importable in the workers.
+    ``on_event`` is called in this thread. A trial that runs longer than ``trial_timeout_s`` fails
+    as ``timeout`` and costs its worker; one that takes down three workers fails as ``worker-died``;
+    an exception that the runner lets out fails as ``bug``.
+
+    SIGINT or SIGTERM ends the run early: results that are in are recorded, workers are ended and
+    the report says ``interrupted``. A second signal is obeyed at once.
+
+    Raises ValueError if the cluster has no room for a worker or a name names nothing, RuntimeError
+    if workers or the writer keep dying.
+    """
+    if not specs:
+        return PoolReport(workers=0)
+    size = crew_size(resources, len({spec.id for spec in specs}))
+    recorder = Recorder(ledger, url)
+    pool = _Pool(TrialQueue(specs), Crew(runner, resources, size), recorder, trial_timeout_s)
+    return pool.run(on_event)
+
+
+class _Pool:
+    """State of one run; everything happens in the calling thread."""
+
+    def __init__(
+        self, queue: TrialQueue, crew: Crew, recorder: Recorder, trial_timeout_s: float
+    ) -> None:
+        self._queue, self._crew, self._recorder = queue, crew, recorder
+        self._timeout = trial_timeout_s
+        self._report = PoolReport(workers=len(crew.seats))
+        self._strikes: Counter[str] = Counter()
+        self._recent: deque[float] = deque(maxlen=15)
+
+    def run(self, on_event: OnEvent) -> PoolReport:
+        self._on_event = on_event
+        try:
+            with interrupts() as self._interrupted:
+                self._report.start_seconds = _timed(self._start)
+                self._report.seconds = _timed(self._work)
+                self._crew.stop()
+                self._report.mirror_seconds = _timed(self._catch_up)
+        finally:
+            self._crew.stop()
+            self._recorder.stop()
+        return self._completed()
+
+    def _start(self) -> None:
+        """Wait for the writer and for all workers, so that the clock runs from the first trial."""
+        self._recorder.prepare()
+        while not self._interrupted.is_set() and not self._is_ready():
+            self._step()
+
+    def _is_ready(self) -> bool:
+        return self._recorder.mirror_is_open and len(self._crew.alive) == len(self._crew.seats)
+
+    def _work(self) -> None:
+        while not self._interrupted.is_set() and (len(self._queue) or self._crew.busy):
+            self._hand_out()
+            self._recorder.mirror_in_background()
+            self._step()
+            self._end_overdue()
+        if self._interrupted.is_set():
+            self._tell(EventKind.STOPPING, detail="no trial starts any more")
+            self._collect()
+            self._crew.stop()
+        while self._recorder.unrecorded:
+            self._step()
+
+    def _catch_up(self) -> None:
+        while not self._interrupted.is_set() and self._recorder.mirror():
+            self._step()
+
+    def _step(self) -> None:
+        """Wait until something happens, and see to it."""
+        seats = {seat.ref: seat for seat in self._crew.seats if seat.ref is not None}
+        refs = [*seats, *self._recorder.refs]
+        ready, _ = ray.wait(refs, num_returns=1, timeout=TICK_SECONDS) if refs else ([], [])
+        for ref in ready:
+            if ref in seats:
+                self._attend(seats[ref])
+            else:
+                self._acknowledge(ref)
+
+    def _attend(self, seat: Seat) -> None:
+        if seat.name is not None:
+            self._complete(seat)
+        elif self._crew.welcome(seat):
+            self._tell(EventKind.WORKER_STARTED, detail=f"worker {seat.name} is ready")
+
+    def _acknowledge(self, ref: Any) -> None:
+        mirrored = self._recorder.mirrored
+        for result in self._recorder.settle(ref):
+            self._report.count(result)
+            self._tell(EventKind.RECORDED, result.trial_id, result)
+        if self._recorder.mirrored > mirrored:
+            detail = f"MLflow has {self._recorder.mirrored - mirrored} trials more"
+            self._tell(EventKind.MIRRORED, detail=detail)
+
+    def _hand_out(self) -> None:
+        """Give every idle worker a job, then one to wait behind it."""
+        for seat in self._crew.alive:
+            if not seat.jobs:
+                self._give(seat, self._queue.take_suspect() or self._take_for(seat))
+        for seat in self._crew.alive:
+            if len(seat.jobs) == 1 and self._may_wait_behind(seat.jobs[0]):
+                self._give(seat, self._take_for(seat))
+
+    def _take_for(self, seat: Seat) -> list[TrialSpec]:
+        others = [other.held for other in self._crew.seats if other is not seat]
+        return self._queue.take(seat.held, others, self._job_size())
+
+    def _give(self, seat: Seat, specs: list[TrialSpec]) -> None:
+        if specs:
+            seat.give(specs)
+        for spec in specs:
+            self._tell(EventKind.STARTED, spec.id)
+
+    def _may_wait_behind(self, running: Job) -> bool:
+        """Not when the rest would leave workers idle, and not behind a suspect."""
+        short = self._typical_seconds() < PREFETCH_BELOW_SECONDS
+        enough = len(self._queue) >= len(self._crew.seats)
+        return short and enough and not self._queue.is_suspect(running.specs[0])
+
+    def _job_size(self) -> int:
+        fair = len(self._queue) // (2 * len(self._crew.seats))
+        return max(1, min(MAX_JOB, fair, int(JOB_SECONDS / self._typical_seconds())))
+
+    def _typical_seconds(self) -> float:
+        return max(1e-6, median(self._recent)) if self._recent else math.inf
+
+    def _complete(self, seat: Seat) -> None:
+        """Take the results of a job, or find out why there are none."""
+        try:
+            results: list[TrialResult] = ray.get(seat.jobs[0].ref)
+        except RayError as error:
+            if isinstance(error, RayTaskError) and not isinstance(error, TaskCancelledError):
+                self._fail(seat, FailureKind.BUG, f"has no result: {error}")
+            else:
+                self._bury(seat, error)
+        else:
+            seat.done()
+            for result in results:
+                self._recent.append(result.seconds)
+                self._recorder.add(result)
+
+    def _bury(self, seat: Seat, error: RayError) -> None:
+        """A worker is gone: its running job is the suspect, what waited behind is not."""
+        reason = _reason(error)
+        suspects = seat.jobs[0].specs
+        if len(suspects) == 1:
+            self._strikes[suspects[0].id] += 1
+            if self._strikes[suspects[0].id] >= MAX_STRIKES:
+                sentence = f"took down {MAX_STRIKES} workers, the last like this: {reason}"
+                self._fail(seat, FailureKind.WORKER_DIED, sentence)
+        self._replace(seat, reason)
+
+    def _end_overdue(self) -> None:
+        """End workers whose running job has used up its time."""
+        for seat in self._crew.alive:
+            if seat.jobs and seat.head_seconds > self._timeout:
+                reason = f"ran longer than {self._timeout:g} s"
+                if len(seat.jobs[0].specs) == 1:
+                    self._fail(seat, FailureKind.TIMEOUT, reason)
+                self._replace(seat, reason)
+
+    def _fail(self, seat: Seat, kind: FailureKind, error: str) -> None:
+        """End the running job's trials without numbers."""
+        seconds = seat.head_seconds
+        started_at = datetime.now(UTC) - timedelta(seconds=seconds)
+        for spec in seat.done().specs:
+            result = failed(spec, kind, error, started_at, seconds, seat.name or "")
+            self._recorder.add(result)
+
+    def _replace(self, seat: Seat, reason: str) -> None:
+        """End a worker, start another, and queue again what it still held."""
+        held = [spec for job in seat.jobs for spec in job.specs]
+        self._queue.put_back(held)
+        self._crew.replace(seat)
+        self._report.workers_lost += 1
+        self._report.requeued += len(held)
+        self._tell(EventKind.WORKER_ENDED, detail=f"worker {seat.name} ended: {reason}")
+        for spec in held:
+            self._tell(EventKind.REQUEUED, spec.id, detail=reason)
+
+    def _collect(self) -> None:
+        """Take what workers have finished, and nothing they have not."""
+        for seat in self._crew.alive:
+            while seat.jobs and ray.wait([seat.ref], timeout=0)[0]:
+                self._complete(seat)
+
+    def _completed(self) -> PoolReport:
+        self._report.interrupted = self._interrupted.is_set()
+        self._report.writers_lost = self._recorder.restarts
+        self._report.mirrored = self._recorder.mirrored
+        self._report.mirror_error = self._recorder.mirror_error
+        return self._report
+
+    def _tell(
+        self,
+        kind: EventKind,
+        trial_id: str | None = None,
+        result: TrialResult | None = None,
+        detail: str = "",
+    ) -> None:
+        self._on_event(PoolEvent(kind, len(self._crew.alive), trial_id, result, detail))
+
+
+def _reason(error: RayError) -> str:
+    """What Ray knows about a death, without its advice."""
+    last = str(error).strip().splitlines()[-1]
+    return last.rpartition("Worker exit detail: ")[2].partition(" Some common causes")[0]
+
+
+def _timed(action: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started

@@ -1,0 +1,11 @@
+"""Answers requests from a sweep's frontier, each with the configuration its budget allows.
+
+Read ``router`` for the rule, ``engine`` for the models, ``http`` for the API, ``app`` for what Ray
+Serve adds.
+"""
+
+from orchestrator.serving.app import build_app
+from orchestrator.serving.release import Release, release_of
+from orchestrator.serving.server import serve_sweep
+
+__all__ = ["Release", "build_app", "release_of", "serve_sweep"]

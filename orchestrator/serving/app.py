@@ -1,0 +1,94 @@
+"""The Ray Serve application: one deployment for the models, one light ingress for HTTP.
+
+The ingress holds no model and imports no torch; it asks again where the replica it asked has died,
+because a prediction changes nothing and may be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import RayServeException
+
+from orchestrator.serving.http import build_http
+from orchestrator.serving.messages import Answer, Refusal, UnavailableError
+from orchestrator.serving.release import Release
+
+ENGINE = "engine"
+INGRESS = "ingress"
+PATIENCE_SECONDS = 60.0
+"""How long a request waits for a replica that takes the place of a dead one."""
+_PAUSE_SECONDS = 0.1
+
+
+def build_app(release: Release) -> serve.Application:
+    """The application that answers HTTP requests for ``release``.
+
+    Raises ValueError where code, data or weights are not those that were measured.
+    """
+    # The ingress' process imports this module and does without torch.
+    from orchestrator.serving.engine import Engine
+    from orchestrator.serving.gate import require_current
+
+    require_current(release)
+    engine = serve.deployment(
+        Engine,
+        name=ENGINE,
+        ray_actor_options={"num_cpus": 1},
+        max_ongoing_requests=32,
+        health_check_period_s=5,
+        health_check_timeout_s=30,
+        max_surge_percent=100,  # a new replica is up before the old one goes
+    ).bind(release)
+    ingress = serve.deployment(
+        serve.ingress()(Ingress),
+        name=INGRESS,
+        ray_actor_options={"num_cpus": 0},
+        max_ongoing_requests=256,
+        max_surge_percent=100,
+    )
+    return ingress.bind(release, engine)
+
+
+class Ingress:
+    """Ray Serve's side of :func:`build_http`."""
+
+    def __init__(self, release: Release, engine: Any) -> None:
+        self._release = release
+        self._engine = RetryingEngine(engine)
+
+    # Ray Serve's name for it; called once in the ingress' process.
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return build_http(self._release, self._engine)
+
+
+class RetryingEngine:
+    """The engine behind a Ray Serve handle, asked again for as long as its replicas die."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    async def predict(self, trial: str, inputs: dict[str, Any]) -> Answer | Refusal:
+        """Answer one example. Raises UnavailableError after :data:`PATIENCE_SECONDS`."""
+        answer: Answer | Refusal = await self._ask("predict", trial, inputs)
+        return answer
+
+    async def probe(self) -> int:
+        """Run every model once. Raises UnavailableError after :data:`PATIENCE_SECONDS`."""
+        backbones: int = await self._ask("probe")
+        return backbones
+
+    async def _ask(self, method: str, *arguments: Any) -> Any:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return await getattr(self._handle, method).remote(*arguments)
+            except (RayActorError, RayServeException) as error:
+                if time.monotonic() > deadline:
+                    raise UnavailableError("the models do not answer; try again later") from error
+            await asyncio.sleep(_PAUSE_SECONDS)

@@ -1,0 +1,123 @@
+"""The models behind the server: a plain class that Ray Serve turns into a deployment.
+
+Each distinct set of weights is in memory once, whatever number of configurations use it; a
+configuration is applied around one forward pass and leaves nothing behind. Forward passes of one
+backbone follow each other; different backbones work at the same time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from methods.backbones.base import Backbone, VacuousCompressionError
+from methods.base import InfeasibleError, Method
+from orchestrator.serving.messages import Answer, Refusal
+from orchestrator.serving.release import Release
+from orchestrator.trial import build_method, build_task, open_backbone
+from sweeps.tasks.base import Task
+from sweeps.trial import TrialSpec, Weights
+
+PROBE = {"example": 0}
+"""Inputs of the forward pass that shows that a configuration works."""
+QUIET_SECONDS = 5.0
+"""A model that answered this recently is not asked whether it is well."""
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """One set of weights; ``turn`` is held during a forward pass."""
+
+    backbone: Backbone
+    turn: threading.Lock
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """A configuration, ready to run."""
+
+    spec: TrialSpec
+    task: Task[Any, Any]
+    method: Method[Any]
+    loaded: _Loaded
+
+
+class Engine:
+    """Answers examples with the configurations of a release.
+
+    The constructor loads every model and runs every configuration once; it raises what the first
+    one that does not work raised. Safe to call from several threads.
+    """
+
+    def __init__(self, release: Release) -> None:
+        torch.set_num_threads(1)  # as when the numbers were measured: same bits
+        specs = {c.trial: c.spec for w in release.workloads for c in w.configurations}
+        self._loaded: dict[tuple[str, str], _Loaded] = {}
+        self._variants = {trial: self._variant(spec) for trial, spec in specs.items()}
+        for trial in self._variants:
+            self._probe(trial)
+        self._last_answer = time.monotonic()
+
+    @property
+    def num_backbones(self) -> int:
+        """Models in memory."""
+        return len(self._loaded)
+
+    def predict(self, trial: str, inputs: dict[str, Any]) -> Answer | Refusal:
+        """The task's answer to one example, or why these inputs have none."""
+        variant = self._variants[trial]
+        started = time.perf_counter()
+        try:
+            batch = variant.task.batch_of(inputs)
+        except ValueError as error:
+            return Refusal(str(error))
+        try:
+            output = _run(variant, batch)
+        except VacuousCompressionError:
+            return Refusal("the inputs are too short: this configuration has nothing to compress")
+        except FloatingPointError:
+            return Refusal("the model's numbers overflow on these inputs")
+        except InfeasibleError as error:
+            return Refusal(str(error))
+        self._last_answer = time.monotonic()
+        return Answer(output, time.perf_counter() - started)
+
+    def probe(self) -> int:
+        """Run a forward pass on every model; returns their number, raises what went wrong."""
+        first = {id(variant.loaded): trial for trial, variant in self._variants.items()}
+        for trial in first.values():
+            self._probe(trial)
+        return self.num_backbones
+
+    def check_health(self) -> None:
+        """Called by Ray Serve every few seconds; raising or hanging gets this replica replaced."""
+        if time.monotonic() - self._last_answer > QUIET_SECONDS:
+            self.probe()
+
+    def _probe(self, trial: str) -> None:
+        answer = self.predict(trial, PROBE)
+        if isinstance(answer, Refusal):
+            raise RuntimeError(f"configuration {trial} does not answer {PROBE}: {answer.reason}")
+
+    def _variant(self, spec: TrialSpec) -> _Variant:
+        return _Variant(spec, build_task(spec), build_method(spec), self._load(spec.backbone))
+
+    def _load(self, weights: Weights) -> _Loaded:
+        key = (weights.fingerprint, weights.dtype)
+        if key not in self._loaded:
+            self._loaded[key] = _Loaded(open_backbone(weights), threading.Lock())
+        return self._loaded[key]
+
+
+def _run(variant: _Variant, batch: Any) -> dict[str, Any]:
+    spec, backbone = variant.spec, variant.loaded.backbone
+    with (
+        variant.loaded.turn,
+        torch.inference_mode(),
+        backbone.compressed(variant.method, spec.schedule, spec.keep_ratio, spec.seed),
+    ):
+        return variant.task.predict(backbone, batch)[0]

@@ -1,0 +1,42 @@
+"""What must hold before a release is served: it is still what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.serving.release import Release
+from orchestrator.trial import build_method, build_task
+from sweeps.models import fingerprint, location
+from sweeps.trial import TrialSpec, Weights
+
+
+def require_current(release: Release) -> None:
+    """Compare code versions, data and weights with those of the trials.
+
+    Raises ValueError that names what changed; the measured numbers would be about something else.
+    """
+    specs = [c.spec for workload in release.workloads for c in workload.configurations]
+    changes = sorted({change for spec in specs for change in _changes(spec)})
+    if changes:
+        raise ValueError(
+            f"sweep {release.sweep!r} was measured with {', '.join(changes)}; run it again"
+        )
+
+
+def _changes(spec: TrialSpec) -> Iterator[str]:
+    task = build_task(spec)
+    if task.version != spec.task.version or task.data_fingerprint() != spec.data:
+        yield f"other examples of task {spec.task.id!r}"
+    if build_method(spec).version != spec.method.version:
+        yield f"version {spec.method.version} of method {spec.method.id!r}"
+    if not _same_weights(spec.backbone):
+        yield f"other weights of {spec.backbone.name!r}"
+
+
+def _same_weights(weights: Weights) -> bool:
+    """Hub models are pinned to a commit; what is on disk may be gone or written over."""
+    folder = Path(location(weights))
+    if folder.is_absolute():
+        return folder.is_dir() and fingerprint(folder) == weights.fingerprint
+    return True

@@ -1,0 +1,132 @@
+"""The HTTP side: reads requests, asks the router, asks the engine, writes answers.
+
+A plain FastAPI application that needs no Ray; every refusal is a ``Problem`` with one sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Response
+
+from orchestrator.serving.messages import AsyncEngine, Refusal
+from orchestrator.serving.refusals import HANDLERS, BodyLimit, InputsError
+from orchestrator.serving.release import Release, Workload
+from orchestrator.serving.router import Router, Wish
+from orchestrator.serving.schemas import (
+    ConfigurationCard,
+    Frontier,
+    FrontierQuery,
+    FrontierWorkload,
+    Health,
+    Prediction,
+    PredictRequest,
+    Problem,
+)
+
+CONFIGURATION_HEADER = "x-paretoken-configuration"
+MAX_BODY_BYTES = 8 * 2**20
+
+
+def build_http(release: Release, engine: AsyncEngine) -> FastAPI:
+    """The application that answers for ``release`` with ``engine``."""
+    api = FastAPI(
+        title="Paretoken",
+        description=f"The Pareto frontier of sweep `{release.sweep}`, chosen by budget.",
+        version="1",
+        redirect_slashes=False,
+    )
+    endpoints = Endpoints(release, engine)
+    api.add_api_route("/healthz", endpoints.health, responses=_problems(503))
+    api.add_api_route("/v1/frontier", endpoints.frontier, responses=_problems(404, 422))
+    api.add_api_route(
+        "/v1/predict",
+        endpoints.predict,
+        methods=["POST"],
+        responses={200: _prediction_headers(), **_problems(400, 404, 413, 422, 503)},
+        openapi_extra=_examples(release.workloads),
+    )
+    api.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    for error, handler in HANDLERS.items():
+        api.add_exception_handler(error, handler)
+    return api
+
+
+class Endpoints:
+    """One method per path."""
+
+    def __init__(self, release: Release, engine: AsyncEngine) -> None:
+        self._release = release
+        self._engine = engine
+        self._router = Router(release)
+
+    async def health(self) -> Health:
+        """Whether every model answers an example of its task right now."""
+        backbones = await self._engine.probe()
+        return Health(
+            sweep=self._release.sweep,
+            workloads=[w.name for w in self._release.workloads],
+            configurations=sum(len(w.configurations) for w in self._release.workloads),
+            backbones=backbones,
+        )
+
+    async def frontier(self, query: Annotated[FrontierQuery, Query()]) -> Frontier:
+        """The configurations that can be chosen, with their measured numbers."""
+        workloads = self._router.workloads(query.workload)
+        return Frontier(
+            sweep=self._release.sweep, workloads=[FrontierWorkload.of(w) for w in workloads]
+        )
+
+    async def predict(self, request: PredictRequest, response: Response) -> Prediction:
+        """Answer one example with the best configuration within the budget.
+
+        With `max_cost`, or no budget at all, the best quality that fits; with `min_quality` alone,
+        the cheapest that reaches it; with `configuration`, exactly that one.
+        """
+        route = self._router.route(
+            Wish(request.workload, request.configuration, request.max_cost, request.min_quality)
+        )
+        configuration = route.configuration
+        answer = await self._engine.predict(configuration.trial, request.inputs)
+        if isinstance(answer, Refusal):
+            raise InputsError(answer.reason)
+        response.headers[CONFIGURATION_HEADER] = configuration.trial
+        return Prediction(
+            workload=route.workload.name,
+            output=answer.output,
+            configuration=ConfigurationCard.of(configuration),
+            measured=configuration.measured,
+            seconds=answer.seconds,
+        )
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    texts = {
+        400: "The body is not readable.",
+        404: "A name that is not served; the answer says the nearest.",
+        413: f"The body has more than {MAX_BODY_BYTES} bytes.",
+        422: "The request cannot be answered; the answer says why, and what could be.",
+        503: "No model answers at the moment.",
+    }
+    return {status: {"model": Problem, "description": texts[status]} for status in statuses}
+
+
+def _prediction_headers() -> dict[str, Any]:
+    text = "Trial id of the configuration that answered."
+    return {"headers": {CONFIGURATION_HEADER: {"description": text, "schema": {"type": "string"}}}}
+
+
+def _examples(workloads: Sequence[Workload]) -> dict[str, Any]:
+    """Requests that work, one per workload, for the OpenAPI page."""
+    examples = {w.name: {"value": _example(w)} for w in workloads}
+    return {"requestBody": {"content": {"application/json": {"examples": examples}}}}
+
+
+def _example(workload: Workload) -> dict[str, Any]:
+    request: dict[str, Any] = {"workload": workload.name, "inputs": {"example": 7}}
+    costs = [c.cost(workload.first_cost) for c in workload.configurations if workload.first_cost]
+    known = sorted(cost for cost in costs if cost is not None)
+    if known and known[len(known) // 2] > 0:
+        request["max_cost"] = known[len(known) // 2]
+    return request

@@ -1,0 +1,104 @@
+"""What is served: the frontier configurations of a sweep, frozen with their measured numbers.
+
+A release is plain data: it travels to the server's processes, and everything the server says about
+a configuration is read from it. Importing this module imports neither torch nor Ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from store.frontier import Direction, Objectives, frontier
+from store.records import METRIC_NAMES, Point
+from store.repository import Store
+from sweeps.trial import Metrics, TrialSpec
+
+COSTS = tuple(n for n in METRIC_NAMES if n not in {"quality", "quality_se", "num_examples"})
+"""Metrics that a request can limit; less is better for all of them."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Configuration(_Frozen):
+    """One point of a frontier: what to run, and what was measured when it ran."""
+
+    trial: str
+    """Content hash of the trial that measured it."""
+    spec: TrialSpec
+    measured: Metrics
+
+    def cost(self, metric: str) -> float | None:
+        """A measured number by name; None where the workload has no such cost."""
+        value: float | None = getattr(self.measured, metric)
+        return value
+
+    @property
+    def quality(self) -> float:
+        """Mean outcome per example, in [0, 1]."""
+        return self.measured.quality
+
+
+class Workload(_Frozen):
+    """A task on a backbone, and the configurations that no other one beats."""
+
+    name: str
+    objectives: dict[str, Direction]
+    """In the order of the sweep file."""
+    configurations: tuple[Configuration, ...] = Field(min_length=1)
+
+    @property
+    def first_cost(self) -> str | None:
+        """The first minimised objective: what a bare number in a request limits."""
+        names = (name for name, way in self.objectives.items() if way == "minimize")
+        return next((name for name in names if name in COSTS), None)
+
+
+class Release(_Frozen):
+    """What one server answers from; never changes."""
+
+    sweep: str
+    workloads: tuple[Workload, ...] = Field(min_length=1)
+
+
+def release_of(store: Store, sweep: str) -> Release:
+    """The frontier of a sweep as it is now.
+
+    Raises ValueError for a sweep that does not exist or has no finished trial.
+    """
+    points = store.points(sweep)
+    if not points:
+        raise ValueError(f"sweep {sweep!r} has no finished trials yet; run it first")
+    objectives = _objectives(store, sweep)
+    names = dict.fromkeys(point.workload for point in points)
+    served = (_workload(name, points, objectives[name]) for name in names)
+    return Release(sweep=sweep, workloads=tuple(served))
+
+
+def _workload(name: str, points: list[Point], objectives: Objectives) -> Workload:
+    own = [point for point in points if point.workload == name]
+    return Workload(
+        name=name,
+        objectives=dict(objectives),
+        configurations=tuple(_configuration(point) for point in frontier(own, objectives)),
+    )
+
+
+def _configuration(point: Point) -> Configuration:
+    numbers = {**point.metrics, "tokens_per_layer": point.tokens_per_layer}
+    return Configuration(
+        trial=point.trial,
+        spec=TrialSpec.model_validate(point.spec),
+        measured=Metrics.model_validate(numbers),
+    )
+
+
+def _objectives(store: Store, sweep: str) -> Mapping[str, Objectives]:
+    """By workload, with the defaults of its place; only here the sweep file's model is needed."""
+    from sweeps.spec import SweepSpec
+
+    spec = SweepSpec.model_validate(store.spec(sweep))
+    return {name: spec.axes(name).objectives for name in spec.workloads}

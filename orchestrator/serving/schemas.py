@@ -1,0 +1,160 @@
+"""Requests and answers over HTTP; the OpenAPI page is made of these."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
+
+from orchestrator.serving.release import Configuration, Workload
+from store.frontier import Direction
+from sweeps.trial import Metrics
+
+NAME_LENGTH = 200
+_Name = Annotated[str, Field(max_length=NAME_LENGTH)]
+_Cost = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+
+
+def _kind_of_cost(value: Any) -> str:
+    return "metrics" if isinstance(value, dict) else "number"
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PredictRequest(_Closed):
+    """One example and what its answer may cost."""
+
+    workload: _Name | None = Field(
+        default=None, description="May be left out where only one is served."
+    )
+    inputs: dict[str, JsonValue] = Field(
+        description="One example as the workload's task takes it; `example` numbers the task's own."
+    )
+    max_cost: (
+        Annotated[
+            Annotated[_Cost, Tag("number")]
+            | Annotated[dict[_Name, _Cost], Tag("metrics"), Field(min_length=1, max_length=32)],
+            Discriminator(_kind_of_cost),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="Largest measured cost, above 0: a number limits the workload's first "
+        "minimised objective (for `flops` and `kv` the fraction of the uncompressed model's), an "
+        "object limits the metrics it names.",
+    )
+    min_quality: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)] | None = (
+        Field(default=None, description="Smallest measured quality, 0 to 1.")
+    )
+    configuration: _Name | None = Field(
+        default=None, description="Trial id of one configuration, instead of a budget."
+    )
+
+
+class ConfigurationCard(_Closed):
+    """A configuration as people name it."""
+
+    trial: str
+    """Content hash of the trial that measured it."""
+    method: str
+    hyperparameters: dict[str, JsonValue]
+    keep_ratio: float
+    schedule: str
+    seed: int
+
+    @classmethod
+    def of(cls, configuration: Configuration) -> ConfigurationCard:
+        """Of a configuration."""
+        spec = configuration.spec
+        return cls(
+            trial=configuration.trial,
+            method=spec.method.id,
+            hyperparameters=spec.method.params,
+            keep_ratio=spec.keep_ratio,
+            schedule=spec.schedule.label,
+            seed=spec.seed,
+        )
+
+
+class Prediction(_Closed):
+    """An answer, who gave it, and what was measured when it was chosen for the frontier."""
+
+    workload: str
+    output: dict[str, JsonValue]
+    """The task's answer."""
+    configuration: ConfigurationCard
+    measured: Metrics
+    seconds: float
+    """Time in the model and the task for this request."""
+
+
+class FrontierEntry(_Closed):
+    """A configuration with its measured numbers."""
+
+    configuration: ConfigurationCard
+    measured: Metrics
+
+
+class FrontierWorkload(_Closed):
+    """A workload and what can be chosen in it."""
+
+    workload: str
+    objectives: dict[str, Direction]
+    first_cost: str | None
+    """What a bare `max_cost` limits."""
+    configurations: list[FrontierEntry]
+
+    @classmethod
+    def of(cls, workload: Workload) -> FrontierWorkload:
+        """Of a workload, its best configuration first."""
+        ranked = sorted(workload.configurations, key=lambda c: (-c.quality, c.trial))
+        return cls(
+            workload=workload.name,
+            objectives=workload.objectives,
+            first_cost=workload.first_cost,
+            configurations=[
+                FrontierEntry(configuration=ConfigurationCard.of(c), measured=c.measured)
+                for c in ranked
+            ],
+        )
+
+
+class FrontierQuery(_Closed):
+    """Which part of the frontier."""
+
+    workload: _Name | None = Field(default=None, description="Only this one.")
+
+
+class Frontier(_Closed):
+    """Everything that can be chosen."""
+
+    sweep: str
+    workloads: list[FrontierWorkload]
+
+
+class Health(_Closed):
+    """Every model just answered an example of its task."""
+
+    status: Literal["ok"] = "ok"
+    sweep: str
+    workloads: list[str]
+    configurations: int
+    backbones: int
+    """Models in memory; configurations that share weights share one."""
+
+
+class NearestBudget(_Closed):
+    """The nearest budget that some configuration fits, ready to be sent."""
+
+    max_cost: dict[str, float]
+    min_quality: float | None
+
+
+class Problem(_Closed):
+    """Why there is no answer."""
+
+    detail: str
+    nearest: NearestBudget | None = None
+    """Where nothing fits the budget."""

@@ -1,0 +1,266 @@
+"""Run a sweep file from beginning to end: plan, measure what is new, record, draw.
+
+The order matters for crashes: the plan is written before the first trial, each result is durable
+before it counts, and MLflow and the figures are made from the store. Killed anywhere, the same call
+does what is left.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dashboards.progress import Progress, progress
+from dashboards.rows import QUALITY, Row, rows_of
+from store.repository import Store
+from store.url import artifacts_folder, masked
+from sweeps.load import load_sweep
+from sweeps.plan import Plan, PlannedTrial, plan
+from sweeps.spec import SweepSpec
+from sweeps.trial import TrialSpec, TrialState
+
+if TYPE_CHECKING:  # Ray takes seconds to import, and a sweep that is finished needs none
+    from orchestrator.events import PoolEvent, PoolReport
+
+Objectives = Mapping[str, Mapping[str, Any]]
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+@dataclass(frozen=True)
+class SweepReport:
+    """How one run of a sweep went; counts are trials."""
+
+    sweep: str
+    planned: int
+    reused: int
+    """Measured before, by this sweep or another."""
+    measured: int
+    """Finished now."""
+    failed: int
+    impossible: int
+    """Combinations of the file that cannot run; ``paretoken plan`` says why."""
+    seconds: float
+    utilisation: float | None
+    """Model compute / (wall x workers), writer included; None where nothing ran."""
+    interrupted: bool
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 1 if a trial failed, or 130 after an interrupt."""
+        return INTERRUPTED if self.interrupted else int(self.failed > 0)
+
+    def row(self) -> dict[str, Any]:
+        """The report as one JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """A report and what there is to look at."""
+
+    report: SweepReport
+    rows: list[Row]
+    figures: list[Path]
+    store_url: str
+
+    @property
+    def summary(self) -> str:
+        """Where everything is, and the next three commands."""
+        report, figure = self.report, " ".join(map(str, self.figures))
+        used = "" if report.utilisation is None else f", workers {report.utilisation:.0%} busy"
+        lines = [
+            f"{report.sweep}: {report.planned} trials = {report.reused} reused + "
+            f"{report.measured} measured + {report.failed} failed + {self._open} open; "
+            f"{report.impossible} impossible combinations; {report.seconds:.0f} s{used}",
+            f"figure    {figure or 'none yet'}",
+            f"database  {masked(self.store_url)} (results and MLflow)",
+            "next      paretoken ui",
+            f"          paretoken serve {report.sweep}",
+        ]
+        return "\n".join([*lines, *self._curl()])
+
+    @property
+    def _open(self) -> int:
+        report = self.report
+        return report.planned - report.reused - report.measured - report.failed
+
+    def _curl(self) -> Iterator[str]:
+        if self.rows:
+            body = f'{{"workload": "{self.rows[0].point.workload}", "inputs": {{"example": 7}}}}'
+            yield (
+                "          curl -s 127.0.0.1:8000/v1/predict -H 'content-type: application/json' "
+                f"-d '{body}'"
+            )
+
+
+def run_sweep(file: Path, store_url: str, address: str | None = None) -> SweepRun:
+    """Run what ``file`` plans and the store does not have yet.
+
+    ``address`` names an existing Ray cluster; None starts a private one, and none at all if nothing
+    is left to measure. Raises :class:`~sweeps.mistakes.SweepFileError` before anything is written.
+    """
+    started = time.perf_counter()
+    spec = load_sweep(file)
+    planned = plan(spec)
+    store = Store(store_url)
+    specs = {trial.spec.id: trial.spec for trial in planned.trials}
+    finished = store.finished(specs)
+    _begin(store, file, spec, planned)
+    pool = None
+    try:
+        with progress(len(specs)) as shown:
+            shown.update(reused=len(finished))
+            todo = [trial for trial_id, trial in specs.items() if trial_id not in finished]
+            if todo:
+                pool = _measure(todo, planned.trials, spec, store_url, address, shown)
+    finally:
+        report = _report(spec, planned, len(specs), len(finished), pool, started)
+        _end(store, report)
+    rows = rows_of(store.points(spec.name), objectives_of(spec))
+    figures = _draw(store, spec, rows)
+    return SweepRun(report, rows, figures, store_url)
+
+
+def objectives_of(spec: SweepSpec) -> dict[str, dict[str, Any]]:
+    """Metrics and directions by workload, in the order of the file."""
+    return {name: dict(spec.axes(name).objectives) for name in spec.workloads}
+
+
+def resolved(spec: SweepSpec) -> dict[str, Any]:
+    """The spec as JSON with every workload's objectives spelt out; valid as a spec again.
+
+    Whoever asks for a frontier later reads objectives from it without importing tasks and torch.
+    """
+    content = spec.model_dump(mode="json", by_alias=True)
+    for name, objectives in objectives_of(spec).items():
+        content["workloads"][name]["objectives"] = objectives
+    return content
+
+
+def _begin(store: Store, file: Path, spec: SweepSpec, planned: Plan) -> None:
+    store.begin_sweep(
+        spec.name,
+        file.read_text(encoding="utf-8"),
+        resolved(spec),
+        planned.trials,
+        [combination._asdict() for combination in planned.impossible],
+    )
+
+
+def _end(store: Store, report: SweepReport) -> None:
+    counts = {name: getattr(report, name) for name in ("planned", "reused", "measured", "failed")}
+    store.end_sweep(report.sweep, report.seconds, report.utilisation, counts)
+
+
+def _measure(
+    todo: list[TrialSpec],
+    trials: tuple[PlannedTrial, ...],
+    spec: SweepSpec,
+    store_url: str,
+    address: str | None,
+    shown: Progress,
+) -> PoolReport:
+    shown.update(note="starting Ray")
+    from orchestrator.cluster import cluster
+    from orchestrator.crew import Resources
+    from orchestrator.pool import run_pool
+
+    wanted = spec.resources
+    workers = None if wanted.workers == "auto" else wanted.workers
+    resources = Resources(cpus=wanted.cpus, gpus=wanted.gpus, workers=workers)
+    listener = _Listener(shown, {trial.spec.id: trial for trial in trials})
+    with cluster(address):
+        return run_pool(todo, store_url, resources=resources, on_event=listener)
+
+
+class _Listener:
+    """Turns what the pool tells into what the progress display shows."""
+
+    def __init__(self, shown: Progress, trials: Mapping[str, PlannedTrial]) -> None:
+        self._shown, self._trials = shown, trials
+        self._running: set[str] = set()
+        self._done = self._failed = 0
+        self._best: dict[str, tuple[float, float]] = {}
+
+    def __call__(self, event: PoolEvent) -> None:
+        if event.trial_id is not None:
+            self._trial(event.trial_id, event)
+        self._shown.update(
+            done=self._done,
+            running=len(self._running),
+            failed=self._failed,
+            note=event.detail if event.result is None else "",
+        )
+
+    def _trial(self, trial_id: str, event: PoolEvent) -> None:
+        if event.result is None:
+            self._running.add(trial_id)
+            return
+        self._running.discard(trial_id)
+        self._done += 1
+        if event.result.state is TrialState.FAILED:
+            self._failed += 1
+        elif event.result.metrics:
+            self._consider(self._trials[trial_id], event.result.metrics.model_dump())
+
+    def _consider(self, trial: PlannedTrial, metrics: dict[str, Any]) -> None:
+        """The best so far: highest quality, and of equals the one with fewest tokens."""
+        place = (metrics[QUALITY], -metrics["tokens"])
+        if place > self._best.get(trial.workload, (-1.0, 0.0)):
+            self._best[trial.workload] = place
+            words = f"{trial.spec.method.id} keep {trial.keep_label} quality {metrics[QUALITY]:.3f}"
+            self._shown.best(trial.workload, words)
+
+
+def _report(
+    spec: SweepSpec,
+    planned: Plan,
+    num_trials: int,
+    num_reused: int,
+    pool: PoolReport | None,
+    started: float,
+) -> SweepReport:
+    return SweepReport(
+        sweep=spec.name,
+        planned=num_trials,
+        reused=num_reused,
+        measured=pool.finished if pool else 0,
+        failed=pool.failed if pool else 0,
+        impossible=len(planned.impossible),
+        seconds=round(time.perf_counter() - started, 3),
+        utilisation=pool.utilisation if pool else None,
+        interrupted=bool(pool and pool.interrupted),
+    )
+
+
+def _draw(store: Store, spec: SweepSpec, rows: list[Row]) -> list[Path]:
+    """Write the figures and tell MLflow what is left to tell."""
+    from dashboards.figures import write_figures
+
+    figures: list[Path] = []
+    if rows:
+        folder = artifacts_folder(store.url) / "figures" / spec.name
+        points = [row.point for row in rows]
+        figures = write_figures(spec.name, points, objectives_of(spec), folder)
+    with _mirror(store.url) as mirror:
+        while mirror.drain():
+            pass
+        if figures:
+            mirror.log_sweep_artifacts(spec.name, figures)
+    return figures
+
+
+@contextmanager
+def _mirror(url: str) -> Iterator[Any]:
+    from store.mlflow_mirror import MlflowMirror
+
+    mirror = MlflowMirror(url)
+    try:
+        yield mirror
+    finally:
+        mirror.close()

@@ -1,0 +1,214 @@
+"""Run one trial: a plain function without Ray that pool, server, notebook and test all call."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import platform
+import statistics
+import time
+import traceback
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from importlib import metadata
+from typing import Any, TypeVar
+
+import torch
+from transformers import AutoConfig
+
+from methods import registry as methods_registry
+from methods.backbones.base import Backbone, VacuousCompressionError
+from methods.backbones.registry import adapter_for
+from methods.base import InfeasibleError, Method
+from orchestrator.cost import Cost, PairedLatency, measure_cost, measure_latency
+from sweeps.models import location
+from sweeps.tasks import registry as tasks_registry
+from sweeps.tasks.base import SizedBatch, Task
+from sweeps.trial import (
+    FailureKind,
+    MeasureSpec,
+    Metrics,
+    TrialResult,
+    TrialSpec,
+    TrialState,
+    Weights,
+)
+
+BatchT = TypeVar("BatchT", bound=SizedBatch)
+
+
+def run_trial(spec: TrialSpec) -> TrialResult:
+    """Measure one trial; an expected failure comes back as a result and the process lives on.
+
+    Stages, cheapest knowledge first: load, cost, quality, latency. Model, data and the baseline's
+    cost are kept for the next trial of this process. Apart from :data:`~sweeps.trial.TIME_METRICS`
+    the numbers depend on ``spec`` alone.
+    """
+    started_at, started = datetime.now(UTC), time.perf_counter()
+    measured: dict[str, Any]
+    try:
+        metrics, outcomes = _measure(spec)
+        measured = {"state": TrialState.FINISHED, "metrics": metrics, "outcomes": outcomes}
+    except Exception as error:
+        measured = _failure(error)
+    return TrialResult(
+        trial_id=spec.id,
+        started_at=started_at,
+        seconds=time.perf_counter() - started,
+        worker=f"{platform.node()}:{os.getpid()}",
+        environment=environment(),
+        **measured,
+    )
+
+
+def build_task(spec: TrialSpec) -> Task[Any, Any]:
+    """The task of a trial, with its parameters."""
+    return tasks_registry.build(spec.task.id, spec.task.params)
+
+
+def build_method(spec: TrialSpec) -> Method[Any]:
+    """The method of a trial, with its hyperparameters."""
+    return methods_registry.build(spec.method.id, spec.method.params)
+
+
+@cache
+def environment() -> dict[str, Any]:
+    """What besides the spec may explain a number: versions, machine, device, threads."""
+    cuda = torch.cuda.is_available()
+    return {
+        "python": platform.python_version(),
+        "packages": {
+            name: metadata.version(name) for name in ("paretoken", "torch", "transformers", "numpy")
+        },
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _measure(spec: TrialSpec) -> tuple[Metrics, list[float]]:
+    backbone, task = _backbone(spec.backbone), build_task(spec)
+    sample = _head(task.batches()[0], spec.measure.latency_batch)
+    baseline = _baseline_cost(spec.backbone, task, spec.measure)
+
+    def run_baseline() -> Any:
+        return task.outcomes(backbone, sample)
+
+    with _compressed(backbone, spec) as compression:
+        cost = measure_cost(run_baseline)
+        tokens, kv_bytes = list(compression.tokens_per_layer), compression.kv_bytes
+    outcomes, share, compressor_seconds = _quality(backbone, task, spec)
+    latency = _latency(backbone, task, spec, sample)
+    metrics = Metrics(
+        quality=statistics.fmean(outcomes),
+        quality_se=statistics.stdev(outcomes) / math.sqrt(len(outcomes)),
+        num_examples=len(outcomes),
+        tokens=sum(tokens) / sum(baseline.tokens_per_layer),
+        tokens_per_layer=tokens,
+        flops=cost.flops / baseline.cost.flops,
+        flops_per_example=cost.flops / len(sample),
+        kv=kv_bytes / baseline.kv_bytes if baseline.kv_bytes else None,
+        kv_bytes=kv_bytes if baseline.kv_bytes else None,
+        peak_memory=cost.peak_bytes / baseline.cost.peak_bytes,
+        peak_bytes=cost.peak_bytes,
+        compressor_seconds=compressor_seconds,
+        compressor_share=share,
+        latency=latency and latency.ratio,
+        latency_low=latency and latency.low,
+        latency_high=latency and latency.high,
+        latency_seconds=latency and latency.seconds / len(sample),
+    )
+    return metrics, outcomes
+
+
+def _compressed(backbone: Backbone, spec: TrialSpec) -> Any:
+    return backbone.compressed(build_method(spec), spec.schedule, spec.keep_ratio, spec.seed)
+
+
+def _quality(
+    backbone: Backbone, task: Task[Any, Any], spec: TrialSpec
+) -> tuple[list[float], float, float]:
+    """Outcome per example, the compressor's share of the time, its seconds per example."""
+    started = time.perf_counter()
+    with _compressed(backbone, spec) as compression:
+        outcomes = [
+            value for batch in task.batches() for value in task.outcomes(backbone, batch).tolist()
+        ]
+    seconds = time.perf_counter() - started
+    if not all(map(math.isfinite, outcomes)):
+        raise FloatingPointError("an outcome is not finite")
+    return outcomes, compression.seconds / seconds, compression.seconds / len(outcomes)
+
+
+def _latency(
+    backbone: Backbone, task: Task[Any, Any], spec: TrialSpec, sample: Any
+) -> PairedLatency | None:
+    if spec.measure.latency_pairs == 0:
+        return None
+
+    def baseline() -> None:
+        task.outcomes(backbone, sample)
+
+    def variant() -> None:
+        with _compressed(backbone, spec):
+            task.outcomes(backbone, sample)
+
+    return measure_latency(baseline, variant, spec.measure.latency_pairs)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Baseline:
+    cost: Cost
+    tokens_per_layer: tuple[int, ...]
+    kv_bytes: int
+
+
+@cache
+def _baseline_cost(weights: Weights, task: Task[Any, Any], measure: MeasureSpec) -> _Baseline:
+    backbone = _backbone(weights)
+    sample = _head(task.batches()[0], measure.latency_batch)
+    with backbone.uncompressed() as compression:
+        cost = measure_cost(lambda: task.outcomes(backbone, sample))
+    return _Baseline(cost, tuple(compression.tokens_per_layer), compression.kv_bytes)
+
+
+def open_backbone(weights: Weights) -> Backbone:
+    """The model, on the GPU if this process may use one."""
+    path = location(weights)
+    config = AutoConfig.from_pretrained(path, revision=weights.revision)
+    adapter = adapter_for({"architectures": config.architectures})
+    backbone = adapter.load(path, weights.revision, getattr(torch, weights.dtype))
+    backbone.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return backbone
+
+
+@lru_cache(maxsize=2)
+def _backbone(weights: Weights) -> Backbone:
+    return open_backbone(weights)
+
+
+def _head(batch: BatchT, num_examples: int) -> BatchT:
+    """The first examples of a batch (a dataclass of tensors with examples in front)."""
+    fields = dataclasses.fields(batch)  # type: ignore[arg-type]
+    first = {field.name: getattr(batch, field.name)[:num_examples] for field in fields}
+    return dataclasses.replace(batch, **first)  # type: ignore[type-var]
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    kind = _kind_of(error)
+    text = str(error) or type(error).__name__
+    if kind is FailureKind.BUG:
+        text = f"{type(error).__name__}: {text}\n{traceback.format_exc()}"
+    return {"state": TrialState.FAILED, "failure": kind, "error": text}
+
+
+def _kind_of(error: Exception) -> FailureKind:
+    kinds: list[tuple[type[Exception] | tuple[type[Exception], ...], FailureKind]] = [
+        (VacuousCompressionError, FailureKind.VACUOUS),
+        (FloatingPointError, FailureKind.NOT_FINITE),
+        ((MemoryError, torch.OutOfMemoryError), FailureKind.OUT_OF_MEMORY),
+        (InfeasibleError, FailureKind.INFEASIBLE),
+    ]
+    return next((kind for types, kind in kinds if isinstance(error, types)), FailureKind.BUG)

@@ -1,0 +1,86 @@
+"""What runs inside a worker process; a plain class that the pool turns into a Ray actor."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sweeps.trial import FailureKind, TrialResult, TrialSpec, TrialState
+
+Runner = Callable[[TrialSpec], TrialResult]
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+
+def thread_environment(cpus: float) -> dict[str, str]:
+    """Environment of a worker of ``cpus``; numeric libraries read it once, when imported."""
+    return dict.fromkeys(THREAD_VARIABLES, str(max(1, int(cpus))))
+
+
+def named(name: str) -> Any:
+    """The object that ``module:attribute`` names.
+
+    Names cross process borders, objects do not. Raises ValueError that says what is missing.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{name!r} does not name anything: {error}") from error
+
+
+class Worker:
+    """Runs trials one after the other; what the runner caches stays warm between them."""
+
+    def __init__(self, runner: str) -> None:
+        self._name = runner
+
+    def prepare(self) -> str:
+        """Import the runner; returns the worker's name."""
+        self._run: Runner = named(self._name)
+        return f"{platform.node()}:{os.getpid()}"
+
+    def run(self, specs: Sequence[TrialSpec]) -> list[TrialResult]:
+        """One result per spec, in order; an exception is a result too."""
+        return [self._run_one(spec) for spec in specs]
+
+    def _run_one(self, spec: TrialSpec) -> TrialResult:
+        started_at, started = datetime.now(UTC), time.perf_counter()
+        try:
+            return self._run(spec)
+        except Exception as error:
+            summary = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+            seconds = time.perf_counter() - started
+            worker = f"{platform.node()}:{os.getpid()}"
+            return failed(spec, FailureKind.BUG, summary, started_at, seconds, worker)
+
+
+def failed(
+    spec: TrialSpec,
+    failure: FailureKind,
+    error: str,
+    started_at: datetime,
+    seconds: float,
+    worker: str,
+) -> TrialResult:
+    """A result without numbers."""
+    return TrialResult(
+        trial_id=spec.id,
+        state=TrialState.FAILED,
+        started_at=started_at,
+        seconds=seconds,
+        worker=worker,
+        failure=failure,
+        error=error,
+    )

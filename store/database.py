@@ -1,0 +1,120 @@
+"""Connections: SQLite or PostgreSQL, migrated on first use, with locks between processes.
+
+SQLite runs in WAL mode with ``synchronous=NORMAL``: a transaction that returned survives any death
+of the process, ``kill -9`` included; a crash of the operating system or a power cut may take the
+last transactions, never more, and never corrupts. PostgreSQL survives both.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DatabaseError
+
+from store import migrations
+from store.models import Base
+from store.serialization import to_json
+from store.url import absolute, masked, sqlite_file
+
+_BUSY_MILLISECONDS = 60_000
+_LOCKS = {"migrate": 7_203_001, "mirror": 7_203_002}
+"""Advisory lock keys on PostgreSQL; on SQLite the names become lock files beside the database."""
+
+
+class StoreUnavailableError(ConnectionError):
+    """The database cannot be opened; the message names it with passwords masked."""
+
+
+class Database:
+    """One database, opened lazily; safe to use from several threads and processes."""
+
+    def __init__(self, url: str) -> None:
+        self.url = absolute(url)
+        self.file = sqlite_file(self.url)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine of a database that has our tables. Raises StoreUnavailableError."""
+        if self.file is not None:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+        engine = _engine(self.url)
+        try:
+            with self.lock("migrate", engine), engine.connect() as connection:
+                migrations.upgrade(connection)
+        except DatabaseError as error:
+            engine.dispose()
+            raise StoreUnavailableError(f"cannot open {masked(self.url)}: {error.orig}") from None
+        return engine
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent look at the data."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction, committed at the end and rolled back by an exception."""
+        with self.engine.execution_options(immediate=True).begin() as connection:
+            yield connection
+
+    @contextmanager
+    def lock(self, name: str, engine: Engine | None = None) -> Iterator[None]:
+        """Wait until no other process holds this lock; it falls with the process that holds it."""
+        if self.file is not None:
+            with open(f"{self.file}.{name}.lock", "w") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                yield
+            return
+        with (engine or self.engine).connect() as connection:
+            held = connection.execution_options(isolation_level="AUTOCOMMIT")
+            held.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCKS[name]})
+            try:
+                yield
+            finally:
+                held.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCKS[name]})
+
+    def close(self) -> None:
+        """Give connections back; the next use opens new ones."""
+        if "engine" in self.__dict__:
+            self.engine.dispose()
+            del self.engine
+
+
+def table_names() -> list[str]:
+    """Every table of ours."""
+    return sorted(Base.metadata.tables)
+
+
+def relax(connection: Any) -> None:
+    """Make a SQLite connection wait for writers, and commit without waiting for the disk."""
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _engine(url: str) -> Engine:
+    engine = create_engine(url, json_serializer=to_json, pool_pre_ping=not url.startswith("sqlite"))
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # transactions are begun below, not guessed by the driver
+    relax(connection)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA mmap_size = 268435456")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and writes later cannot wait for another writer: it fails at
+    # once. Those that mean to write say so at the start and wait their turn.
+    immediate = connection.get_execution_options().get("immediate", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

@@ -1,0 +1,245 @@
+"""The Pareto frontier: what no other configuration beats in every objective at once.
+
+Pure functions of points, or of anything with a ``workload`` and ``metrics``. Workloads never
+compete with each other. A point without a value for an objective (a KV size in a model without a
+cache) is left out of that frontier. Points that are equal in every objective are on it together.
+
+Dominance and hypervolume are exact, from moocore (https://multi-objective.github.io/moocore).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from methods.naming import unknown
+from store.records import METRIC_NAMES, Number, Point
+
+Direction = Literal["maximize", "minimize"]
+Objectives = Mapping[str, Direction]
+Floats = NDArray[np.float64]
+
+RELATIVE = frozenset(
+    {"tokens", "flops", "kv", "peak_memory", "latency", "latency_low", "latency_high"}
+)
+"""Costs that are fractions of the uncompressed baseline's."""
+
+
+class Row(Protocol):
+    """What a frontier is made of."""
+
+    @property
+    def workload(self) -> str:
+        """Points of one workload compete."""
+        ...
+
+    @property
+    def metrics(self) -> Mapping[str, Number | None]:
+        """Values by the names of :class:`sweeps.trial.Metrics`."""
+        ...
+
+
+RowT = TypeVar("RowT", bound=Row)
+
+
+def frontier(points: Sequence[RowT], objectives: Objectives) -> list[RowT]:
+    """The non-dominated points of every workload, in their order.
+
+    Raises ValueError for no objective, an unknown metric or an unknown direction.
+    """
+    return [point for point, on in zip(points, on_frontier(points, objectives), strict=True) if on]
+
+
+def on_frontier(points: Sequence[Row], objectives: Objectives) -> list[bool]:
+    """Whether each point is non-dominated among those of its workload. Raises like `frontier`."""
+    import moocore
+
+    _check_objectives(objectives)
+    flags = np.zeros(len(points), dtype=bool)
+    for members in _by_workload(points).values():
+        values, complete = _values([points[i] for i in members], objectives)
+        if complete.any():
+            best = moocore.is_nondominated(
+                values[complete], maximise=_maximise(objectives), keep_weakly=True
+            )
+            flags[np.array(members)[complete]] = best
+    return [bool(flag) for flag in flags]
+
+
+def hypervolume(points: Sequence[Row], objectives: Objectives) -> dict[str, float]:
+    """Volume that each workload's points dominate, down to :func:`reference`; larger is better.
+
+    A workload whose points all lack some objective has volume 0. Raises like `frontier`.
+    """
+    import moocore
+
+    _check_objectives(objectives)
+    volumes = {}
+    for workload, members in _by_workload(points).items():
+        values, complete = _values([points[i] for i in members], objectives)
+        if not complete.any():
+            volumes[workload] = 0.0
+            continue
+        worst = _reference(values[complete], objectives)
+        volume = moocore.hypervolume(values[complete], ref=worst, maximise=_maximise(objectives))
+        volumes[workload] = float(volume)
+    return volumes
+
+
+def reference(points: Sequence[Row], objectives: Objectives) -> dict[str, dict[str, float]]:
+    """Per workload, the worst corner that hypervolumes are measured from.
+
+    0 for what is maximised. For what is minimised the baseline's 1.0, or the worst value seen if
+    that is larger; for costs in units, which have no baseline of 1, the worst value seen. Volumes
+    of two sets of points compare only where this corner is the same.
+    """
+    _check_objectives(objectives)
+    corners = {}
+    for workload, members in _by_workload(points).items():
+        values, complete = _values([points[i] for i in members], objectives)
+        if complete.any():
+            corner = _reference(values[complete], objectives)
+            corners[workload] = dict(zip(objectives, corner.tolist(), strict=True))
+    return corners
+
+
+def select(
+    points: Sequence[RowT],
+    objectives: Objectives,
+    maximum: Mapping[str, float] | None = None,
+    minimum: Mapping[str, float] | None = None,
+) -> list[RowT]:
+    """The frontier of the points within bounds, both ends included.
+
+    ``select(points, objectives, maximum={"flops": 0.5}, minimum={"quality": 0.95})``. Bounds may
+    name any metric; a point without a value for a bounded metric is out. Raises like `frontier`.
+    """
+    upper, lower = maximum or {}, minimum or {}
+    for name in (*upper, *lower):
+        _check_metric(name)
+    inside = [point for point in points if _within(point.metrics, upper, lower)]
+    return frontier(inside, objectives)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """One metric across seeds."""
+
+    mean: float
+    low: float
+    """Smallest."""
+    high: float
+    """Largest."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeedGroup:
+    """One configuration over all its seeds; its ``metrics`` are means, and make a frontier too."""
+
+    workload: str
+    method: str
+    hyperparameters_json: str
+    keep_ratio: float
+    keep_label: str
+    schedule: str
+    seeds: tuple[int, ...]
+    trials: tuple[str, ...]
+    spread: dict[str, Spread | None]
+    """None where a seed has no value."""
+
+    @property
+    def metrics(self) -> dict[str, Number | None]:
+        """Mean of every metric over the seeds."""
+        return {name: each.mean if each else None for name, each in self.spread.items()}
+
+
+def across_seeds(points: Iterable[Point]) -> list[SeedGroup]:
+    """Mean, smallest and largest value of points that differ only in their seed, in their order."""
+    groups: dict[tuple[str, str, str, float, str], list[Point]] = {}
+    for point in points:
+        key = (
+            point.workload,
+            point.method,
+            point.hyperparameters_json,
+            point.keep_ratio,
+            point.schedule,
+        )
+        groups.setdefault(key, []).append(point)
+    return [_seed_group(members) for members in groups.values()]
+
+
+def _seed_group(points: Sequence[Point]) -> SeedGroup:
+    first = points[0]
+    return SeedGroup(
+        workload=first.workload,
+        method=first.method,
+        hyperparameters_json=first.hyperparameters_json,
+        keep_ratio=first.keep_ratio,
+        keep_label=first.keep_label,
+        schedule=first.schedule,
+        seeds=tuple(point.seed for point in points),
+        trials=tuple(point.trial for point in points),
+        spread={name: _spread([p.metrics[name] for p in points]) for name in first.metrics},
+    )
+
+
+def _spread(values: Sequence[Number | None]) -> Spread | None:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return None
+    return Spread(sum(known) / len(known), min(known), max(known))
+
+
+def _by_workload(points: Sequence[Row]) -> dict[str, list[int]]:
+    members: dict[str, list[int]] = {}
+    for index, point in enumerate(points):
+        members.setdefault(point.workload, []).append(index)
+    return members
+
+
+def _values(points: Sequence[Row], objectives: Objectives) -> tuple[Floats, NDArray[np.bool_]]:
+    """Values [points, objectives], and which points have all of them."""
+    rows = [[point.metrics[name] for name in objectives] for point in points]
+    values: Floats = np.array(rows, dtype=np.float64)  # None becomes NaN
+    complete: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(values), axis=1)
+    return values, complete
+
+
+def _maximise(objectives: Objectives) -> list[bool]:
+    return [direction == "maximize" for direction in objectives.values()]
+
+
+def _reference(values: Floats, objectives: Objectives) -> Floats:
+    baseline = [1.0 if name in RELATIVE else -np.inf for name in objectives]
+    worst = np.maximum(values.max(axis=0), baseline)
+    return np.where(_maximise(objectives), 0.0, worst)
+
+
+def _within(
+    metrics: Mapping[str, Number | None], upper: Mapping[str, float], lower: Mapping[str, float]
+) -> bool:
+    values = {name: metrics[name] for name in (*upper, *lower)}
+    known = {name: value for name, value in values.items() if value is not None}
+    return (
+        len(known) == len(values)
+        and all(known[name] <= bound for name, bound in upper.items())
+        and all(known[name] >= bound for name, bound in lower.items())
+    )
+
+
+def _check_metric(name: str) -> None:
+    if name not in METRIC_NAMES:
+        raise ValueError(unknown("metric", name, METRIC_NAMES))
+
+
+def _check_objectives(objectives: Objectives) -> None:
+    if not objectives:
+        raise ValueError("a frontier needs at least one objective, such as quality: maximize")
+    for name, direction in objectives.items():
+        _check_metric(name)
+        if direction not in ("maximize", "minimize"):
+            raise ValueError(unknown("direction", direction, ("maximize", "minimize")))

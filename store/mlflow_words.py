@@ -1,0 +1,89 @@
+"""What a run is called in MLflow: names, tags and parameters, without MLflow itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sweeps.trial import TrialSpec
+
+PARENT_TAG = "mlflow.parentRunId"
+"""How MLflow nests runs."""
+
+_LONGEST = 2000
+"""Characters of an error that are shown; the store has all of them."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """What the user called a trial's place in the sweep."""
+
+    workload: str
+    keep: str
+
+
+def run_name(spec: TrialSpec, label: Label | None) -> str:
+    """A trial's run, readable in a list."""
+    keep = label.keep if label else f"{spec.keep_ratio:g}"
+    return f"{spec.method.id} {keep} {spec.schedule.label} seed {spec.seed}"
+
+
+def sweep_tags(sweep: str) -> dict[str, str]:
+    """Tags that find a sweep's run again."""
+    return {"kind": "sweep", "sweep": sweep}
+
+
+def trial_tags(spec: TrialSpec, sweep: str, label: Label | None) -> dict[str, str]:
+    """Tags that find a trial's run again, and those that people group by."""
+    return {
+        "kind": "trial",
+        "sweep": sweep,
+        "trial_id": spec.id,
+        **({"workload": label.workload} if label else {}),
+        "task": spec.task.id,
+        "backbone": spec.backbone.name,
+        "method": spec.method.id,
+        "keep_ratio": f"{spec.keep_ratio:g}",
+        "schedule": spec.schedule.label,
+        "seed": str(spec.seed),
+        **_method_tags(spec.method.id),
+    }
+
+
+FAILURE_TAGS = ("failure", "error")
+"""Tags that go away once a trial that failed has finished."""
+
+
+def failure_tags(failure: str, error: str | None) -> dict[str, str]:
+    """Why a trial failed."""
+    return dict(zip(FAILURE_TAGS, (failure, (error or "")[:_LONGEST]), strict=True))
+
+
+def params(spec: TrialSpec) -> dict[str, str]:
+    """What was asked, resolved; without fingerprints and places on disk."""
+    named = {
+        "task": spec.task.id,
+        "backbone": spec.backbone.name,
+        "dtype": spec.backbone.dtype,
+        "method": spec.method.id,
+        "schedule": spec.schedule.label,
+        "keep_ratio": spec.keep_ratio,
+        "seed": spec.seed,
+    }
+    knobs = {
+        f"{owner}.{name}": value
+        for owner, thing in (("task", spec.task), ("method", spec.method))
+        for name, value in thing.params.items()
+    }
+    return {name: str(value) for name, value in (named | knobs).items()}
+
+
+def _method_tags(method_id: str) -> dict[str, str]:
+    """Family and paper; nothing for a method that this installation no longer has."""
+    from methods.registry import entries
+
+    entry = entries().get(method_id)
+    if entry is None:
+        return {}
+    paper: Any = entry.method.paper
+    return {"family": entry.family, **({"paper": paper.arxiv or paper.title} if paper else {})}

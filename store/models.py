@@ -1,0 +1,250 @@
+"""Tables: what was planned, what happened, what is still to be mirrored.
+
+Only :mod:`store.repository` and :mod:`store.outbox` read or write them, with plain queries; there
+are no relationships, so nothing can be loaded lazily. The names carry a prefix because MLflow's
+tables live in the same database. Changing a table takes a migration in ``store/migrations``.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Enum,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from sweeps.trial import FailureKind, TrialState
+
+
+class OutboxKind(StrEnum):
+    """What the mirror has to be told."""
+
+    SWEEP_BEGUN = "sweep-begun"
+    TRIAL_FINISHED = "trial-finished"
+    TRIAL_FAILED = "trial-failed"
+    SWEEP_ENDED = "sweep-ended"
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware datetimes in UTC, on databases that keep no time zone too."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _: Dialect) -> datetime | None:
+        """Convert to UTC; naive times are a bug."""
+        if value is None:
+            return None
+        assert value.tzinfo is not None, "times in the store are aware"
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, _: Dialect) -> datetime | None:
+        """Say that what SQLite gives back is UTC."""
+        if value is None:
+            return None
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def _by_value(enum: type[StrEnum]) -> Enum:
+    return Enum(enum, native_enum=False, length=20, values_callable=lambda e: [m.value for m in e])
+
+
+class Base(DeclarativeBase):
+    """All tables of the store."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: UtcDateTime(),
+        dict[str, Any]: JSON(),
+        TrialState: _by_value(TrialState),
+        FailureKind: _by_value(FailureKind),
+        OutboxKind: _by_value(OutboxKind),
+    }
+
+
+class Sweep(Base):
+    """A sweep by name: what was asked, and how its last run went."""
+
+    __tablename__ = "paretoken_sweeps"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    yaml: Mapped[str] = mapped_column(Text)
+    spec: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    seconds: Mapped[float | None]
+    """Wall time of the last run that ended; None before."""
+    utilisation: Mapped[float | None]
+    """Model compute / (wall x workers) of that run, in [0, 1]; None if it measured nothing."""
+    counts: Mapped[dict[str, Any] | None]
+    """Reused, measured, failed ... of that run."""
+
+
+class Trial(Base):
+    """One spec. ``state`` is None until an attempt has ended; finished is final."""
+
+    __tablename__ = "paretoken_trials"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    task: Mapped[str] = mapped_column(String(200))
+    backbone: Mapped[str] = mapped_column(Text)
+    method: Mapped[str] = mapped_column(String(200))
+    hyperparameters: Mapped[dict[str, Any]]
+    schedule: Mapped[str] = mapped_column(String(200))
+    keep_ratio: Mapped[float]
+    """Nominal fraction kept, in (0, 1]."""
+    seed: Mapped[int] = mapped_column(BigInteger)
+    spec: Mapped[dict[str, Any]]
+    state: Mapped[TrialState | None]
+
+    __table_args__ = (Index(None, "id", "state"),)  # counts read this, not the wide rows
+
+
+class SweepTrial(Base):
+    """A trial's place in a sweep's current plan."""
+
+    __tablename__ = "paretoken_sweep_trials"
+
+    sweep_id: Mapped[int] = mapped_column(
+        ForeignKey("paretoken_sweeps.id", ondelete="CASCADE"), primary_key=True
+    )
+    workload: Mapped[str] = mapped_column(String(200), primary_key=True)
+    trial_id: Mapped[str] = mapped_column(
+        ForeignKey("paretoken_trials.id"), primary_key=True, index=True
+    )
+    keep_label: Mapped[str] = mapped_column(String(200))
+    """The keep ratio as the user wrote it."""
+    position: Mapped[int]
+
+
+class Impossible(Base):
+    """A combination that cannot run, with the reason."""
+
+    __tablename__ = "paretoken_impossible"
+
+    sweep_id: Mapped[int] = mapped_column(
+        ForeignKey("paretoken_sweeps.id", ondelete="CASCADE"), primary_key=True
+    )
+    position: Mapped[int] = mapped_column(primary_key=True)
+    combination: Mapped[dict[str, Any]]
+
+
+class Environment(Base):
+    """Where attempts ran; equal ones are stored once, under the hash of their content."""
+
+    __tablename__ = "paretoken_environments"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    content: Mapped[dict[str, Any]]
+
+
+class Attempt(Base):
+    """One execution of a trial, whatever came of it."""
+
+    __tablename__ = "paretoken_attempts"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    trial_id: Mapped[str] = mapped_column(ForeignKey("paretoken_trials.id"), index=True)
+    state: Mapped[TrialState]
+    started_at: Mapped[datetime]
+    seconds: Mapped[float]
+    worker: Mapped[str] = mapped_column(Text)
+    failure: Mapped[FailureKind | None]
+    error: Mapped[str | None] = mapped_column(Text)
+    environment_id: Mapped[str] = mapped_column(ForeignKey("paretoken_environments.id"))
+
+
+class Measurement(Base):
+    """Numbers of a finished trial, one column for each field of :class:`sweeps.trial.Metrics`."""
+
+    __tablename__ = "paretoken_measurements"
+
+    trial_id: Mapped[str] = mapped_column(ForeignKey("paretoken_trials.id"), primary_key=True)
+    quality: Mapped[float]
+    quality_se: Mapped[float]
+    num_examples: Mapped[int]
+    tokens: Mapped[float]
+    tokens_per_layer: Mapped[list[int]] = mapped_column(JSON)
+    flops: Mapped[float]
+    flops_per_example: Mapped[float]
+    kv: Mapped[float | None]
+    kv_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    peak_memory: Mapped[float]
+    peak_bytes: Mapped[int] = mapped_column(BigInteger)
+    compressor_seconds: Mapped[float]
+    compressor_share: Mapped[float]
+    latency: Mapped[float | None]
+    latency_low: Mapped[float | None]
+    latency_high: Mapped[float | None]
+    latency_seconds: Mapped[float | None]
+
+
+class Outcomes(Base):
+    """Outcome per example of a finished trial, as Parquet."""
+
+    __tablename__ = "paretoken_outcomes"
+
+    trial_id: Mapped[str] = mapped_column(ForeignKey("paretoken_trials.id"), primary_key=True)
+    parquet: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class OutboxRow(Base):
+    """Something the mirror does not know yet, written in the transaction that made it true."""
+
+    __tablename__ = "paretoken_outbox"
+
+    sequence: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[OutboxKind]
+    sweep_id: Mapped[int] = mapped_column(ForeignKey("paretoken_sweeps.id", ondelete="CASCADE"))
+    trial_id: Mapped[str | None] = mapped_column(ForeignKey("paretoken_trials.id"))
+    created_at: Mapped[datetime]
+    done_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index(None, "sweep_id", "trial_id"),
+        Index(
+            "ix_paretoken_outbox_pending",
+            "sequence",
+            sqlite_where=text("done_at IS NULL"),
+            postgresql_where=text("done_at IS NULL"),
+        ),
+        {"sqlite_autoincrement": True},  # a sequence number is never used twice
+    )
+
+
+class MlflowRun(Base):
+    """The MLflow run of a trial in a sweep, or of the sweep itself where ``trial_id`` is empty.
+
+    ``run_id`` is None while the run is being made: a process that died then may have made it.
+    """
+
+    __tablename__ = "paretoken_mlflow_runs"
+
+    sweep_id: Mapped[int] = mapped_column(
+        ForeignKey("paretoken_sweeps.id", ondelete="CASCADE"), primary_key=True
+    )
+    trial_id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    run_id: Mapped[str | None] = mapped_column(String(32))

@@ -1,0 +1,84 @@
+"""What the store answers with: plain values, detached from the database."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sweeps.trial import FailureKind, Metrics
+
+Number = int | float
+
+METRIC_NAMES = tuple(name for name in Metrics.model_fields if name != "tokens_per_layer")
+"""Every metric that is one number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A finished trial in a sweep.
+
+    JSON documents are parsed when asked for: a frontier over 100,000 points needs few of them.
+    """
+
+    workload: str
+    trial: str
+    method: str
+    hyperparameters_json: str
+    keep_ratio: float
+    """Nominal fraction kept, in (0, 1]."""
+    keep_label: str
+    """The keep ratio as the user wrote it."""
+    schedule: str
+    seed: int
+    tokens_per_layer_json: str
+    spec_json: str
+    metrics: dict[str, Number | None]
+    """Every metric that is one number, by the names of :class:`sweeps.trial.Metrics`."""
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """The method's resolved hyperparameters."""
+        return dict(json.loads(self.hyperparameters_json))
+
+    @property
+    def tokens_per_layer(self) -> list[int]:
+        """Measured tokens entering each layer."""
+        return list(json.loads(self.tokens_per_layer_json))
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The trial's spec, valid for :class:`sweeps.trial.TrialSpec`."""
+        return dict(json.loads(self.spec_json))
+
+
+@dataclass(frozen=True, slots=True)
+class SweepStatus:
+    """How far a sweep is; counts are of its current plan."""
+
+    name: str
+    planned: int
+    finished: int
+    failed: int
+    impossible: int
+    created: datetime
+    updated: datetime
+    seconds: float | None
+    """Wall time of the last run that ended."""
+    utilisation: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A planned trial whose last attempt failed."""
+
+    workload: str
+    trial: str
+    method: str
+    keep_label: str
+    schedule: str
+    seed: int
+    attempts: int
+    kind: FailureKind
+    error: str

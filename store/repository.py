@@ -1,0 +1,162 @@
+"""The store: what was planned, what came of it, what the frontier is made of.
+
+Promises. A trial is recorded in one transaction with its attempt, numbers, per-example outcomes and
+what the mirror has to be told. A finished trial never changes: recording it again does nothing. Any
+number of processes may use one database; a store travels between them as its URL. Answers are plain
+values; nothing read from them touches the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from store import plans, queries, results
+from store.database import Database
+from store.models import Impossible, Outcomes, Sweep, SweepTrial
+from store.records import Failure, Point, SweepStatus
+from store.serialization import from_parquet
+from store.url import masked
+from sweeps.trial import Metrics, TrialResult, TrialSpec
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+class Store:
+    """Results in one database, ``sqlite:///FILE`` or ``postgresql+psycopg://...``.
+
+    Opened by the first call that needs it; a missing SQLite file is then made and tables are
+    brought up to date. Raises ValueError for a URL that cannot be a store, and
+    :class:`store.database.StoreUnavailableError` from the first call if nothing answers there.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url)
+
+    @property
+    def url(self) -> str:
+        """Where the results are, with the password if there is one."""
+        return self._database.url
+
+    def __repr__(self) -> str:
+        return f"Store({masked(self.url)!r})"
+
+    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
+        return Store, (self.url,)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give connections back; the store stays usable."""
+        self._database.close()
+
+    def begin_sweep(
+        self,
+        name: str,
+        yaml_text: str,
+        spec: dict[str, Any],
+        trials: Iterable[tuple[str, str, TrialSpec]],
+        impossible: Sequence[dict[str, Any]],
+    ) -> None:
+        """Write down what a sweep is about to do: (workload, keep label, spec) for every trial.
+
+        Replaces the plan of an earlier run of that name; trials and their results stay. A trial
+        that a workload plans twice keeps its first label. Finished trials that are new to this
+        sweep are queued for its MLflow runs.
+        """
+        plan = plans.Plan(name, yaml_text, spec, list(trials), impossible)
+        with self._database.write() as connection:
+            plans.begin(connection, plan)
+
+    def end_sweep(
+        self, name: str, seconds: float, utilisation: float | None, counts: dict[str, int]
+    ) -> None:
+        """Write down how a run of the sweep went, interrupted or not; ends its MLflow run.
+
+        ``seconds`` is wall time, ``utilisation`` model compute / (wall x workers) or None if
+        nothing was measured. Raises ValueError for a sweep that does not exist.
+        """
+        with self._database.write() as connection:
+            sweep_id = plans.sweep_id(connection, name)
+            plans.end(connection, sweep_id, seconds, utilisation, counts)
+
+    def record(self, attempts: Sequence[TrialResult]) -> None:
+        """Keep these attempts, in order and in one transaction: all of them or none.
+
+        Attempts at trials that are already finished are dropped. Raises ValueError for a trial that
+        no sweep has planned.
+        """
+        if attempts:
+            with self._database.write() as connection:
+                results.record(connection, attempts)
+
+    def finished(self, trial_ids: Iterable[str]) -> set[str]:
+        """Those of ``trial_ids`` that need not run again."""
+        with self._database.read() as connection:
+            return results.finished(connection, set(trial_ids))
+
+    def sweeps(self) -> list[SweepStatus]:
+        """All sweeps with the counts of their current plans, the latest first."""
+        with self._database.read() as connection:
+            return [SweepStatus(*row) for row in connection.execute(queries.sweeps())]
+
+    def spec(self, sweep: str) -> dict[str, Any]:
+        """The resolved spec of the last run. Raises ValueError that names the nearest sweep."""
+        with self._database.read() as connection:
+            query = select(Sweep.spec).where(Sweep.id == plans.sweep_id(connection, sweep))
+            return dict(connection.execute(query).scalar_one())
+
+    def points(self, sweep: str, workload: str | None = None) -> list[Point]:
+        """Finished trials of the sweep's current plan, in its order.
+
+        Raises ValueError for a sweep or workload that does not exist, naming the nearest.
+        """
+        with self._database.read() as connection:
+            sweep_id = plans.sweep_id(connection, sweep)
+            query = queries.points(sweep_id)
+            if workload is not None:
+                plans.require_workload(connection, sweep_id, workload)
+                query = query.where(SweepTrial.workload == workload)
+            return [queries.point(row) for row in connection.execute(query)]
+
+    def metrics(self, trial_id: str) -> Metrics:
+        """Every number of a finished trial. Raises ValueError if it has not finished."""
+        with self._database.read() as connection:
+            row = connection.execute(queries.metrics(trial_id)).mappings().one_or_none()
+        if row is None:
+            raise _not_finished(trial_id)
+        return Metrics.model_validate(dict(row))
+
+    def outcomes(self, trial_id: str) -> DataFrame:
+        """Columns ``example`` and ``outcome``. Raises ValueError if the trial has not finished."""
+        query = select(Outcomes.parquet).where(Outcomes.trial_id == trial_id)
+        with self._database.read() as connection:
+            content = connection.execute(query).scalar_one_or_none()
+        if content is None:
+            raise _not_finished(trial_id)
+        return from_parquet(content)
+
+    def failures(self, sweep: str) -> list[Failure]:
+        """Trials of the sweep's current plan whose last attempt failed, in its order."""
+        with self._database.read() as connection:
+            query = queries.failures(plans.sweep_id(connection, sweep))
+            return [Failure(*row) for row in connection.execute(query)]
+
+    def impossible(self, sweep: str) -> list[dict[str, Any]]:
+        """Combinations of the sweep's current plan that cannot run, with the reasons."""
+        with self._database.read() as connection:
+            sweep_id = plans.sweep_id(connection, sweep)
+            query = select(Impossible.combination).where(Impossible.sweep_id == sweep_id)
+            rows = connection.execute(query.order_by(Impossible.position)).scalars()
+            return [dict(combination) for combination in rows]
+
+
+def _not_finished(trial_id: str) -> ValueError:
+    return ValueError(f"trial {trial_id!r} has not finished in this store")

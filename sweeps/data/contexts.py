@@ -1,0 +1,129 @@
+"""Contexts of Markov filler in which key-value pairs are hidden.
+
+A context begins with a start token; then comes filler from a sparse Markov chain, with pairs
+anywhere in it: a key, its value of three tokens and a delimiter. The delimiter is there because
+retrieval heads read the token *after* a value's last one; without it, keeping exactly a pair's
+cache entries is no better than keeping random ones.
+
+Vocabulary (196 tokens): 0 padding, 1 start, 2 question mark, 3 delimiter, 4..67 keys, 68..131
+values, 132..195 filler.
+
+Shapes: B examples, T context length, P pairs, L = 3 tokens of a value, F filler tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Split = Literal["train", "validation", "test"]
+Ints = NDArray[np.int64]
+
+PADDING: Final = 0
+START: Final = 1
+QUESTION: Final = 2
+DELIMITER: Final = 3
+SYMBOLS: Final = 64  # keys, values and filler tokens: so many of each
+FIRST_KEY: Final = 4
+FIRST_VALUE: Final = FIRST_KEY + SYMBOLS
+FIRST_FILLER: Final = FIRST_VALUE + SYMBOLS
+VOCABULARY: Final = FIRST_FILLER + SYMBOLS
+VALUE_LENGTH: Final = 3
+PAIR_LENGTH: Final = 1 + VALUE_LENGTH + 1  # key, value, delimiter
+SUCCESSORS: Final = 4  # of each filler token
+BLOCK: Final = 64  # examples drawn from one generator
+DATA_SEED: Final = 20240607
+SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """Contexts and what is hidden in them."""
+
+    tokens: Ints  # [B, T]
+    starts: Ints  # [B, P], positions of the keys, ascending
+    keys: Ints  # [B, P], key tokens
+    values: Ints  # [B, P, L], value tokens
+
+
+def _successors() -> Ints:
+    """The chain: every filler token is followed by one of four others, equally likely."""
+    rng = np.random.default_rng(DATA_SEED)
+    return np.stack([rng.permutation(SYMBOLS)[:SUCCESSORS] for _ in range(SYMBOLS)])
+
+
+_SUCCESSORS: Final = _successors()
+
+
+def filler(rng: np.random.Generator, count: int, length: int) -> Ints:
+    """Walks along the chain: [B, F] filler tokens."""
+    walk = np.empty((count, length), np.int64)
+    state = rng.integers(0, SYMBOLS, count)
+    choice = rng.integers(0, SUCCESSORS, (count, length))
+    for step in range(length):
+        walk[:, step] = state
+        state = _SUCCESSORS[state, choice[:, step]]
+    return walk + FIRST_FILLER
+
+
+def compose(rng: np.random.Generator, count: int, context_length: int, num_pairs: int) -> Contexts:
+    """Draw contexts; keys of one context differ, and pairs stand anywhere in the filler."""
+    spare = context_length - 1 - num_pairs * PAIR_LENGTH
+    if spare < 0 or num_pairs > SYMBOLS:
+        raise ValueError(
+            f"{num_pairs} pairs do not fit: {num_pairs * PAIR_LENGTH + 1} tokens of "
+            f"{context_length}, {num_pairs} different keys of {SYMBOLS}"
+        )
+    keys_BP = rng.permuted(np.tile(np.arange(SYMBOLS), (count, 1)), axis=1)[:, :num_pairs]
+    keys_BP = keys_BP + FIRST_KEY
+    values_BPL = rng.integers(0, SYMBOLS, (count, num_pairs, VALUE_LENGTH)) + FIRST_VALUE
+    before_BP = np.sort(rng.integers(0, spare + 1, (count, num_pairs)), axis=1)
+    starts_BP = 1 + before_BP + PAIR_LENGTH * np.arange(num_pairs)
+    tokens_BT = np.zeros((count, context_length), np.int64)
+    tokens_BT[:, 0] = START
+    rows = np.arange(count)[:, None]
+    tokens_BT[rows, starts_BP] = keys_BP
+    for offset in range(VALUE_LENGTH):
+        tokens_BT[rows, starts_BP + 1 + offset] = values_BPL[..., offset]
+    tokens_BT[rows, starts_BP + PAIR_LENGTH - 1] = DELIMITER
+    tokens_BT[tokens_BT == PADDING] = filler(rng, count, spare).ravel()
+    return Contexts(tokens_BT, starts_BP, keys_BP, values_BPL)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Contexts with one question each."""
+
+    context: Ints  # [B, T]
+    question: Ints  # [B, 2], question mark and key
+    answer: Ints  # [B, L]
+    start: Ints  # [B], position of the asked key in the context
+
+
+def _block(
+    rng: np.random.Generator, context_length: int, num_pairs: int
+) -> tuple[Ints, Ints, Ints, Ints]:
+    contexts = compose(rng, BLOCK, context_length, num_pairs)
+    rows, asked = np.arange(BLOCK), rng.integers(0, num_pairs, BLOCK)
+    key = contexts.keys[rows, asked]
+    question = np.stack([np.full(BLOCK, QUESTION), key], axis=1)
+    return contexts.tokens, question, contexts.values[rows, asked], contexts.starts[rows, asked]
+
+
+def stream(split: Split, count: int, context_length: int = 256, num_pairs: int = 12) -> Examples:
+    """The first `count` examples of a split's fixed stream."""
+    if split not in SPLITS:
+        raise ValueError(f"no split {split!r}; choose one of {sorted(SPLITS)}")
+    order = SPLITS.index(split)
+    blocks = [
+        _block(
+            np.random.default_rng((DATA_SEED, order, context_length, num_pairs, block)),
+            context_length,
+            num_pairs,
+        )
+        for block in range(-(-count // BLOCK))
+    ]
+    return Examples(*(np.concatenate(parts)[:count] for parts in zip(*blocks, strict=True)))

@@ -1,0 +1,82 @@
+"""Fields of a sweep file with rules of their own: objectives, workers, measurement."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, PlainValidator
+
+from sweeps.mistakes import expected, refuse, strictly, unknown_name, wrong
+from sweeps.schema_parts import AsWritten
+from sweeps.trial import MeasureSpec
+
+Direction = Literal["maximize", "minimize"]
+LATENCIES: Final = ("latency", "latency_seconds")
+CACHE_COSTS: Final = ("kv", "kv_bytes")
+OBJECTIVES: Final = {
+    "quality": "Mean outcome of the task's examples.",
+    "tokens": "Tokens entering the layers (or held by the caches), over the baseline's.",
+    "flops": "Floating-point operations, the compressor's included, over the baseline's.",
+    "flops_per_example": "Floating-point operations of one example.",
+    "kv": "Bytes of keys and values held, over the baseline's.",
+    "kv_bytes": "Bytes of keys and values held for one sequence.",
+    "peak_memory": "Largest sum of live tensor bytes, weights excluded, over the baseline's.",
+    "peak_bytes": "Largest sum of live tensor bytes, weights excluded.",
+    "compressor_seconds": "Time in the method itself per example.",
+    "compressor_share": "The compressor's share of the forward pass.",
+    "latency": "Wall time over the baseline's, median of pairs.",
+    "latency_seconds": "Median wall time per example.",
+}
+"""Metrics that a frontier can be taken over."""
+
+
+def _objectives(value: Any) -> dict[str, Direction]:
+    if not isinstance(value, dict):
+        raise refuse(wrong(expected("{metric: maximize or minimize}", value), value=value))
+    mistakes = [
+        unknown_name("objective", name, OBJECTIVES, (name,), at_key=True)
+        for name in value
+        if name not in OBJECTIVES
+    ]
+    for name, direction in value.items():
+        if direction not in ("maximize", "minimize"):
+            mistakes.append(
+                unknown_name("direction", str(direction), ("maximize", "minimize"), (name,))
+            )
+    if not value:
+        mistakes.append(wrong("must not be empty, got {}", value=value))
+    if mistakes:
+        raise refuse(*mistakes)
+    return value
+
+
+def _objectives_schema() -> dict[str, Any]:
+    directions = {"enum": ["maximize", "minimize"]}
+    properties = {name: {"description": text, **directions} for name, text in OBJECTIVES.items()}
+    return {
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+        "minProperties": 1,
+    }
+
+
+def _workers(value: Any) -> int | Literal["auto"]:
+    if value == "auto" or (type(value) is int and value >= 1):
+        return value  # type: ignore[no-any-return]
+    raise refuse(wrong(expected("auto or a whole number of at least 1", value), value=value))
+
+
+def _workers_schema() -> dict[str, Any]:
+    return {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}
+
+
+def _measure(value: Any) -> MeasureSpec:
+    return value if isinstance(value, MeasureSpec) else strictly(MeasureSpec, value)
+
+
+Objectives = Annotated[
+    dict[str, Direction], PlainValidator(_objectives), AsWritten(_objectives_schema)
+]
+Workers = Annotated[int | Literal["auto"], PlainValidator(_workers), AsWritten(_workers_schema)]
+Measure = Annotated[MeasureSpec, BeforeValidator(_measure)]

@@ -1,0 +1,73 @@
+"""Methods by name and by pattern: ``tome``, ``vision/tome``, ``vision/*``, ``*knn*``."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Annotated, Any
+
+from pydantic import PlainValidator
+
+from methods import registry
+from methods.registry import FAMILIES, PLACES, MethodEntry
+from sweeps.mistakes import Loc, expected, refuse, unknown_name, wrong
+from sweeps.schema_parts import AsWritten, first_sentence, named
+
+
+def matching(pattern: str) -> list[MethodEntry]:
+    """Methods meant by an id (``tome``, ``vision/tome``) or a pattern (``vision/*``, ``*knn*``).
+
+    A place (``vision``, ``kv``) stands for every method that attaches there, controls included.
+    """
+    found = registry.entries().values()
+    return [entry for entry in found if any(fnmatchcase(n, pattern) for n in names_of(entry))]
+
+
+def names_of(entry: MethodEntry) -> tuple[str, ...]:
+    """All names of a method: its id, alone and after each place and its folder."""
+    groups = dict.fromkeys((*entry.places, entry.family))
+    return (entry.id, *(f"{group}/{entry.id}" for group in groups))
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name may stand for several methods."""
+    return any(sign in name for sign in "*?[")
+
+
+def parse_pattern(value: Any) -> str:
+    """A method's name or a pattern that matches at least one. Raises ValidationError."""
+    if not isinstance(value, str):
+        raise refuse(wrong(expected("a method or a pattern such as vision/*", value), value=value))
+    require_method(value, ())
+    return value
+
+
+def require_method(name: str, loc: Loc) -> None:
+    """Raises ValidationError at ``loc`` unless the name stands for at least one method."""
+    if matching(name):
+        return
+    patterns = [f"{family}/*" for family in FAMILIES]
+    ids = list(registry.entries())
+    if is_pattern(name):
+        raise refuse(unknown_name("method pattern", name, [*patterns, *ids], loc))
+    last = name.rpartition("/")[2]
+    known = registry.entries().get(last)
+    nearest = f"{known.family}/{last}" if known else None
+    raise refuse(unknown_name("method", name, [*ids, *patterns], loc, nearest=nearest))
+
+
+def method_descriptions() -> dict[str, str]:
+    """Every name of every method, with a line that says what it is."""
+    found = registry.entries().values()
+    texts = {entry.id: first_sentence(entry.method.__doc__) for entry in found}
+    return {name: texts[entry.id] for entry in found for name in names_of(entry)}
+
+
+def pattern_schema() -> dict[str, Any]:
+    """JSON Schema of a name or pattern."""
+    groups = {f"{family}/*": f"Every method in {family}/." for family in FAMILIES}
+    groups |= {f"{place}/*": f"Every method for {place}, controls included." for place in PLACES}
+    any_pattern = {"type": "string", "pattern": r"[*?\[]", "description": "A pattern of names."}
+    return {"anyOf": [named(method_descriptions() | groups), any_pattern]}
+
+
+Pattern = Annotated[str, PlainValidator(parse_pattern), AsWritten(pattern_schema)]

@@ -1,0 +1,1 @@
+"""Small backbones that ship with the project: recipes, weights and model cards."""

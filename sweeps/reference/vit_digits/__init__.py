@@ -1,0 +1,1 @@
+"""The `vit-digits` backbone: README.md is its model card, recipe.py trains it."""

@@ -1,0 +1,220 @@
+"""The sweep file as data: :class:`SweepSpec` and its parts.
+
+A sweep is, for every workload, the product of its axes: seeds, budgets, methods and schedules. An
+axis that stands at the top of the file holds for every workload that does not give its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import (
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    Strict,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails
+
+from methods.registry import Place
+from sweeps.choices import BackboneItem, TaskItem
+from sweeps.fields import CACHE_COSTS, LATENCIES, Direction, Measure, Objectives, Workers
+from sweeps.keep import KeepItem
+from sweeps.mistakes import Loc, Mistake, Part, refuse, relocated, wrong
+from sweeps.patterns import Pattern
+from sweeps.tasks import registry as tasks_registry
+from sweeps.trial import MeasureSpec
+from sweeps.variants import MethodItem, ScheduleChoice, ScheduleItem
+from sweeps.yaml_tree import Tree
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$")]
+Seed = Annotated[int, Strict(), Field(ge=0, lt=2**31)]
+T = TypeVar("T")
+
+
+class Axes(Part):
+    """What a sweep varies; None where the axis is taken from the top of the file."""
+
+    seeds: tuple[Seed, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="Each selects the reference weights trained with it and seeds every random "
+        "choice. Default: [0].",
+    )
+    keep: tuple[KeepItem, ...] | None = Field(
+        default=None, min_length=1, description="Budgets: what compression leaves."
+    )
+    methods: tuple[MethodItem, ...] | None = Field(
+        default=None, min_length=1, description="Methods by name, with parameters, or by pattern."
+    )
+    exclude: tuple[Pattern, ...] | None = Field(
+        default=None, description="Methods to leave out, by name or pattern."
+    )
+    schedules: tuple[ScheduleItem, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="How a budget spreads over layers. Default: [uniform].",
+    )
+    objectives: Objectives | None = Field(
+        default=None,
+        description="What the frontier is taken over. Default: quality, and flops (vision) or kv.",
+    )
+
+
+class Workload(Axes):
+    """One task on one backbone, with the axes that are its own."""
+
+    task: TaskItem = Field(description="What the model has to do.")
+    backbone: BackboneItem = Field(description="The model that is compressed.")
+
+    @property
+    def place(self) -> Place:
+        """Where the task's models are compressed."""
+        return tasks_registry.entry(self.task.id).task.place
+
+
+class Resources(Part):
+    """What one worker may use."""
+
+    workers: Workers = Field(default="auto", description="How many; auto fills the cluster.")
+    cpus: Annotated[float, Strict()] = Field(default=1, gt=0, le=4096, description="CPUs each.")
+    gpus: Annotated[float, Strict()] = Field(
+        default=0, ge=0, le=64, description="GPUs each; below 1 several workers share one."
+    )
+
+    @field_validator("cpus", "gpus")
+    @classmethod
+    def _whole_above_one(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError(f"must be whole above 1, got {value:g}")
+        return value
+
+
+class Budget(Part):
+    """Where a sweep stops."""
+
+    max_trials: Annotated[int, Strict()] | None = Field(
+        default=None, ge=1, description="Trials at most, in the plan's order."
+    )
+    max_hours: Annotated[float, Strict()] | None = Field(
+        default=None, gt=0, description="Hours after which no further trial starts."
+    )
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a spec was read from; no part of what it says, so it never makes two specs differ."""
+
+    file: str = field(compare=False)
+    """As the user named it."""
+    folder: Path = field(default_factory=Path, compare=False)
+    """Paths in the file are relative to it."""
+    tree: Tree = field(default_factory=Tree, compare=False)
+
+    def mistake(self, message: str, loc: Loc, *, at_key: bool = False, **more: Any) -> Mistake:
+        """A mistake with the line and column of ``loc``."""
+        place = self.tree.place(loc, at_key)
+        path = ".".join(map(str, loc))
+        return Mistake(message, self.file, place.line, place.column, path, **more)
+
+
+class SweepSpec(Axes):
+    """A sweep file. Reading one is :func:`sweeps.load.load_sweep`."""
+
+    schema_: str | None = Field(default=None, alias="$schema", description="For editors.")
+    name: Name = Field(description="Name of the sweep in the store: a-z, 0-9, - and _.")
+    description: str | None = Field(default=None, description="For people.")
+    workloads: dict[Name, Workload] = Field(min_length=1, description="What is measured, by name.")
+    resources: Resources = Field(default=Resources(), description="What one worker may use.")
+    budget: Budget = Field(default=Budget(), description="Where the sweep stops.")
+    measure: Measure = Field(default=MeasureSpec(), description="How costs are measured.")
+
+    _source: Source = PrivateAttr(default=Source("sweep"))
+
+    @property
+    def source(self) -> Source:
+        """Where the spec was read from; a nameless place where it was built in Python."""
+        return self._source
+
+    def axes(self, workload: str) -> WorkloadAxes:
+        """The axes of a workload, with what it inherits and the defaults filled in."""
+        own = self.workloads[workload]
+
+        def chosen(name: str, default: T) -> T:
+            found = (getattr(own, name), getattr(self, name))
+            return next((value for value in found if value is not None), default)
+
+        cost = "flops" if own.place == "vision" else "kv"
+        direction = tasks_registry.entry(own.task.id).task.direction
+        objectives: dict[str, Direction] = {"quality": direction, cost: "minimize"}
+        return WorkloadAxes(
+            seeds=chosen("seeds", (0,)),
+            keep=chosen("keep", ()),
+            methods=chosen("methods", ()),
+            exclude=chosen("exclude", ()),
+            schedules=chosen("schedules", (ScheduleChoice(name="uniform"),)),
+            objectives=chosen("objectives", objectives),
+        )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _every_workload_has_axes(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        mistakes = list(_missing_axes(data))
+        try:
+            spec = handler(data)
+        except ValidationError as error:
+            own = (relocated(details, details["loc"]) for details in error.errors())
+            raise refuse(*own, *mistakes) from None
+        mistakes += spec._unmeasured_objectives()
+        if mistakes:
+            raise refuse(*mistakes)
+        return spec
+
+    def _unmeasured_objectives(self) -> list[InitErrorDetails]:
+        found = []
+        for name, workload in self.workloads.items():
+            own = workload.objectives is not None
+            loc: Loc = ("workloads", name, "objectives") if own else ("objectives",)
+            for objective in (workload.objectives if own else self.objectives) or {}:
+                if objective in CACHE_COSTS and workload.place != "kv":
+                    sentence = f"{name} has no key/value cache, so {objective!r} is not measured"
+                    found.append(wrong(sentence, (*loc, objective), at_key=True))
+                if objective in LATENCIES and not self.measure.latency_pairs:
+                    sentence = f"objective {objective!r} needs measure.latency_pairs above 0"
+                    found.append(wrong(sentence, (*loc, objective), at_key=True))
+        return found
+
+
+@dataclass(frozen=True)
+class WorkloadAxes:
+    """The axes of one workload, complete."""
+
+    seeds: tuple[int, ...]
+    keep: tuple[KeepItem, ...]
+    methods: tuple[MethodItem, ...]
+    exclude: tuple[str, ...]
+    schedules: tuple[ScheduleItem, ...]
+    objectives: dict[str, Direction]
+
+
+def _missing_axes(data: Any) -> list[InitErrorDetails]:
+    """Workloads without methods or budgets, found even where the rest is wrong, too."""
+    workloads = data.get("workloads") if isinstance(data, dict) else None
+    if not isinstance(workloads, dict):
+        return []
+    return [
+        wrong(
+            f"{name} has no {axis!r}: give it here or at the top of the file",
+            ("workloads", name),
+            at_key=True,
+        )
+        for name, workload in workloads.items()
+        for axis in ("keep", "methods")
+        if isinstance(workload, dict) and workload.get(axis) is None and data.get(axis) is None
+    ]

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from dashboards import ui
+from store.mlflow_mirror import MlflowMirror
+from store.repository import Store
+from tests.store.examples import begin, finished, spec
+
+SCRIPT = "import sys; from dashboards.ui import serve_ui; serve_ui(sys.argv[1])"
+
+
+@dataclass
+class Running:
+    process: subprocess.Popen[str]
+    lines: list[str]
+
+    @property
+    def output(self) -> str:
+        return "".join(self.lines)
+
+    def link(self, pattern: str) -> str:
+        (found,) = re.findall(rf"{pattern}: (\S+)", self.output)
+        return str(found)
+
+
+@contextmanager
+def served(url: str) -> Iterator[Running]:
+    """``serve_ui`` in a process of its own, after it has printed its links."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, url], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if line.startswith("Ctrl-C"):
+                break
+        assert process.poll() is None, "".join(lines)
+        yield Running(process, lines)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+
+
+def mirrored_sweep(url: str) -> str:
+    """A store with one sweep that MLflow knows; its trial."""
+    trial = spec()
+    with Store(url) as store:
+        begin(store, [trial])
+        store.record([finished(trial)])
+        store.end_sweep("quickstart", 1.0, 0.9, {})
+    mirror = MlflowMirror(url)
+    while mirror.drain():
+        pass
+    mirror.close()
+    return trial.id
+
+
+def offspring(pid: int) -> set[int]:
+    """Processes below ``pid``, however deep."""
+    table = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True)
+    children: dict[int, list[int]] = {}
+    for line in table.stdout.splitlines():
+        child, parent = map(int, line.split())
+        children.setdefault(parent, []).append(child)
+    below: set[int] = set()
+    waiting = [pid]
+    while waiting:
+        found = children.get(waiting.pop(), [])
+        below.update(found)
+        waiting += found
+    return below
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return not state.stdout.startswith("Z")
+
+
+def sqlite_copy(template: Path, folder: Path) -> str:
+    file = folder / "paretoken.db"
+    shutil.copy(template, file)
+    return f"sqlite:///{file}"
+
+
+def test_the_links_lead_to_the_sweeps_runs_and_nothing_survives_the_end(mirror_url: str) -> None:
+    trial = mirrored_sweep(mirror_url)
+    with served(mirror_url) as running:
+        every, one = running.link("All trials"), running.link("Sweep quickstart")
+        base, experiment = re.fullmatch(r"(http://.+)/#/experiments/(\d+)/runs", every).groups()  # type: ignore[union-attr]
+        assert one.startswith(f"{every}/")
+        with httpx.Client(base_url=f"{base}/api/2.0/mlflow", trust_env=False, timeout=30) as client:
+            about = client.get("/experiments/get", params={"experiment_id": experiment}).json()
+            found = client.post(
+                "/runs/search",
+                json={"experiment_ids": [experiment], "filter": f"tags.trial_id = '{trial}'"},
+            ).json()
+            run = client.get("/runs/get", params={"run_id": one.rsplit("/", 1)[1]}).json()
+        assert about["experiment"]["name"] == ui.EXPERIMENT
+        assert len(found["runs"]) == 1
+        assert run["run"]["info"]["run_name"] == "quickstart"
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            assert client.get(base).text.lstrip().startswith("<!doctype html>")
+            by_name = base.replace("127.0.0.1", "localhost")
+            assert client.get(f"{by_name}/api/2.0/mlflow/experiments/search").status_code != 403
+            foreign = {"Host": "attacker.example"}
+            path = f"{base}/api/2.0/mlflow/experiments/search"
+            assert client.get(path, headers=foreign).status_code == 403
+        below = offspring(running.process.pid)
+        assert len(below) >= 1
+    assert running.process.returncode == 0
+    assert not [pid for pid in below if alive(pid)]
+    assert int(base.rsplit(":", 1)[1]) < 32768
+
+
+def test_sigterm_ends_the_server_as_well(sqlite_mlflow_template: Path, tmp_path: Path) -> None:
+    url = sqlite_copy(sqlite_mlflow_template, tmp_path)
+    mirrored_sweep(url)
+    with served(url) as running:
+        below = offspring(running.process.pid)
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(60) == 0
+        assert not [pid for pid in below if alive(pid)]
+
+
+def test_a_server_that_dies_is_reported(sqlite_mlflow_template: Path, tmp_path: Path) -> None:
+    url = sqlite_copy(sqlite_mlflow_template, tmp_path)
+    mirrored_sweep(url)
+    with served(url) as running:
+        (server,) = (
+            pid for pid in offspring(running.process.pid) if _parent(pid) == running.process.pid
+        )
+        os.kill(server, signal.SIGKILL)
+        assert running.process.wait(60) == 1
+        assert running.process.stderr is not None
+        assert "mlflow server ended by itself with code -9" in running.process.stderr.read()
+
+
+def _parent(pid: int) -> int:
+    found = subprocess.run(["ps", "-o", "ppid=", "-p", str(pid)], capture_output=True, text=True)
+    return int(found.stdout)
+
+
+@pytest.mark.parametrize("make", [False, True], ids=["no file", "no sweep"])
+def test_a_store_without_sweeps_is_refused_and_not_made(make: bool, tmp_path: Path) -> None:
+    file = tmp_path / "paretoken.db"
+    if make:
+        with Store(f"sqlite:///{file}") as store:
+            assert store.sweeps() == []
+    with pytest.raises(ValueError, match="has no sweep yet; make one with: paretoken run FILE"):
+        ui.serve_ui(f"sqlite:///{file}")
+    assert file.exists() == make
+
+
+def test_a_taken_port_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/paretoken.db"
+    with Store(url) as store:
+        begin(store, [spec()])
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match=f"port {port} on 127.0.0.1 cannot be used"):
+            ui.serve_ui(url, port=port)
+
+
+def test_a_password_is_neither_printed_nor_on_a_command_line(
+    mirror_url: str,
+) -> None:
+    if not mirror_url.startswith("postgresql"):
+        pytest.skip("SQLite has no password")
+    url = mirror_url.replace("postgres@", "postgres:s3cret@")
+    mirrored_sweep(mirror_url)
+    # our own script takes the URL as an argument; paretoken takes it from PARETOKEN_STORE
+    with served(url) as running:
+        assert "s3cret" not in running.output
+        assert "***" in running.output
+        for pid in offspring(running.process.pid):
+            assert "s3cret" not in Path(f"/proc/{pid}/cmdline").read_text()
+
+
+def test_the_experiment_is_the_mirrors() -> None:
+    from store.mlflow_runs import EXPERIMENT
+
+    assert ui.EXPERIMENT == EXPERIMENT

@@ -1,0 +1,118 @@
+import pytest
+import torch
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from methods.backbones import attention_tap
+
+CONFIG = {
+    "vocab_size": 50,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """The same weights opened with the library's attention and with ours."""
+    folder = tmp_path_factory.mktemp("llama")
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(**CONFIG)).save_pretrained(folder)
+    return tuple(
+        LlamaForCausalLM.from_pretrained(folder, attn_implementation=name).eval()
+        for name in ("sdpa", attention_tap.NAME)
+    )
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    return torch.randint(0, 50, (3, 11), generator=torch.Generator().manual_seed(1))
+
+
+def attention_modules(model):
+    return [layer.self_attn for layer in model.model.layers]
+
+
+def unchanged(module, query, key, value, mask):
+    return mask
+
+
+@torch.no_grad()
+def test_without_a_tap_it_is_sdpa_bit_for_bit(models, tokens):
+    sdpa, ours = models
+    assert torch.equal(sdpa(tokens).logits, ours(tokens).logits)
+
+
+@torch.no_grad()
+def test_padded_batches_get_their_mask(models, tokens):
+    sdpa, ours = models
+    mask_BT = torch.ones_like(tokens)
+    mask_BT[0, :4] = 0
+    expected = sdpa(tokens, attention_mask=mask_BT).logits
+    assert torch.equal(expected, ours(tokens, attention_mask=mask_BT).logits)
+    unpadded = sdpa(tokens[:1, 4:]).logits
+    torch.testing.assert_close(expected[:1, 4:], unpadded, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_a_tap_that_changes_nothing_changes_no_bit(models, tokens):
+    sdpa, ours = models
+    with attention_tap.attach(attention_modules(ours), unchanged):
+        assert torch.equal(sdpa(tokens).logits, ours(tokens).logits)
+
+
+@torch.no_grad()
+def test_a_tap_sees_every_attention_call_of_its_modules_only(models, tokens):
+    _, ours = models
+    calls = []
+
+    def record(module, query, key, value, mask):
+        calls.append((module, query.shape, key.shape, value.shape))
+        return mask
+
+    tapped = attention_modules(ours)[1]
+    with attention_tap.attach([tapped], record):
+        ours(tokens)
+    assert calls == [(tapped, (3, 4, 11, 8), (3, 2, 11, 8), (3, 2, 11, 8))]
+
+
+@torch.no_grad()
+def test_the_mask_a_tap_returns_is_the_one_used(models, tokens):
+    sdpa, ours = models
+    visible = torch.ones(11, 11, dtype=torch.bool).tril()
+    visible[5:, 2] = False
+    expected = sdpa(tokens, attention_mask=visible.expand(3, 1, 11, 11)).logits
+    with attention_tap.attach(attention_modules(ours), lambda *_: visible[None, None]):
+        hidden = ours(tokens).logits
+    torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=0)
+    assert (hidden[:, 5:] - sdpa(tokens).logits[:, 5:]).abs().max() > 1e-3
+
+
+def test_taps_are_gone_after_an_error(models):
+    _, ours = models
+    inside = []
+
+    def fail():
+        with attention_tap.attach(attention_modules(ours), unchanged):
+            inside.extend(map(attention_tap.is_tapped, attention_modules(ours)))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert inside == [True, True]
+    assert not any(map(attention_tap.is_tapped, attention_modules(ours)))
+
+
+def test_a_second_tap_is_refused_and_the_first_stays():
+    first, second = nn.Identity(), nn.Identity()
+    with attention_tap.attach([first], unchanged):
+        with (
+            pytest.raises(RuntimeError, match="do not nest"),
+            attention_tap.attach([second, first], unchanged),
+        ):
+            pytest.fail("the block must not be entered")
+        assert attention_tap.is_tapped(first)
+        assert not attention_tap.is_tapped(second)

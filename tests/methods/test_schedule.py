@@ -1,0 +1,101 @@
+"""Schedules: what each layer holds, for any ratio and any depth."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from methods.schedule import OneLayer, Progressive, Schedule, Uniform, num_held
+
+quick = settings(derandomize=True, max_examples=50, deadline=None, database=None)
+adapter: TypeAdapter[Schedule] = TypeAdapter(Schedule)
+
+ratios = st.floats(0.01, 1.0)
+depths = st.integers(2, 40)
+schedules = st.sampled_from([Uniform(), OneLayer(), OneLayer(layer=0), Progressive()])
+
+
+@quick
+@given(schedule=schedules, keep_ratio=ratios, num_layers=depths)
+def test_layers_never_hold_more_than_the_one_before_and_end_at_the_ratio(
+    schedule: Schedule, keep_ratio: float, num_layers: int
+) -> None:
+    held = schedule.held(keep_ratio, num_layers)
+    assert len(held) == num_layers
+    assert all(before >= after for before, after in pairwise(held))
+    assert held[-1] == pytest.approx(keep_ratio)
+    assert max(held) <= 1
+
+
+@quick
+@given(schedule=schedules, num_layers=depths)
+def test_ratio_one_holds_exactly_everything(schedule: Schedule, num_layers: int) -> None:
+    assert schedule.held(1.0, num_layers) == (1.0,) * num_layers
+
+
+def test_uniform_holds_the_ratio_everywhere() -> None:
+    assert Uniform().held(0.25, 3) == (0.25, 0.25, 0.25)
+
+
+def test_one_layer_cuts_once() -> None:
+    assert OneLayer(layer=2).held(0.25, 4) == (1.0, 1.0, 0.25, 0.25)
+
+
+def test_progressive_cuts_by_equal_factors_and_spares_the_final_layer() -> None:
+    assert Progressive().held(0.25, 5) == pytest.approx((0.25**0.25, 0.5, 0.25**0.75, 0.25, 0.25))
+    assert Progressive(first=1, last=2).held(0.25, 4) == pytest.approx((1.0, 0.5, 0.25, 0.25))
+    assert Progressive(first=1, last=-1).held(0.25, 3) == pytest.approx((1.0, 0.5, 0.25))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        (OneLayer(layer=4), "layer 4 does not exist: the model has 4 layers"),
+        (Progressive(last=4), "last 4 does not exist: the model has 4 layers"),
+        (Progressive(last=-5), "last -1 does not exist: the model has 4 layers"),
+        (Progressive(first=3), "starts in layer 3 but ends in layer 2 of 4"),
+    ],
+)
+def test_a_schedule_that_does_not_fit_says_why(schedule: Schedule, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        schedule.held(0.5, 4)
+
+
+@pytest.mark.parametrize(
+    "schedule", [Uniform(), OneLayer(layer=3), Progressive(), Progressive(first=1, last=4)]
+)
+def test_schedules_survive_json(schedule: Schedule) -> None:
+    assert adapter.validate_json(schedule.model_dump_json()) == schedule
+
+
+def test_unknown_kinds_and_fields_are_refused() -> None:
+    with pytest.raises(ValidationError, match="zigzag"):
+        adapter.validate_python({"kind": "zigzag"})
+    with pytest.raises(ValidationError, match="layer"):
+        adapter.validate_python({"kind": "uniform", "layer": 1})
+
+
+def test_labels_differ_wherever_schedules_differ() -> None:
+    different = [
+        Uniform(),
+        OneLayer(layer=0),
+        OneLayer(layer=1),
+        Progressive(),
+        Progressive(first=1),
+        Progressive(last=-1),
+    ]
+    assert len({schedule.label for schedule in different}) == len(different)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "num_tokens", "expected"),
+    [(1.0, 64, 64), (0.5, 5, 3), (0.05, 64, 3), (0.001, 64, 1), (0.25, 64, 16)],
+)
+def test_a_fraction_is_rounded_half_up_to_at_least_one_token(
+    fraction: float, num_tokens: int, expected: int
+) -> None:
+    assert num_held(fraction, num_tokens) == expected

@@ -1,0 +1,118 @@
+"""What is served is what was measured."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from methods import registry
+from orchestrator.serving.engine import Engine
+from orchestrator.serving.messages import Answer, Refusal
+from orchestrator.serving.release import Release
+from orchestrator.trial import build_method, build_task, open_backbone
+from sweeps.data import contexts
+from sweeps.trial import Named, TrialSpec
+
+
+def directly(spec: TrialSpec, example: int) -> dict[str, object]:
+    """The same trial on one example, without the engine."""
+    task = build_task(spec)
+    backbone = open_backbone(spec.backbone)
+    with backbone.compressed(build_method(spec), spec.schedule, spec.keep_ratio, spec.seed):
+        return task.predict(backbone, task.batch_of({"example": example}))[0]
+
+
+def specs(release: Release) -> list[TrialSpec]:
+    return [c.spec for workload in release.workloads for c in workload.configurations]
+
+
+def output(answer: Answer | Refusal) -> dict[str, object]:
+    assert isinstance(answer, Answer), answer
+    return answer.output
+
+
+def test_served_equals_measured_bit_for_bit(engine, release) -> None:
+    for spec in specs(release):
+        for example in (0, 7):
+            served = output(engine.predict(spec.id, {"example": example}))
+            assert served == directly(spec, example)
+
+
+def test_configurations_change_answers(engine, release) -> None:
+    digits = [c.trial for c in release.workloads[0].configurations]
+    assert len(digits) > 1
+    answers = [output(engine.predict(trial, {"example": 3})) for trial in digits]
+    assert len({str(answer) for answer in answers}) == len(digits)
+
+
+def test_weights_are_in_memory_once(engine, release) -> None:
+    weights = {(spec.backbone.fingerprint, spec.backbone.dtype) for spec in specs(release)}
+    assert engine.num_backbones == len(weights) == 2
+    assert len(specs(release)) > len(weights)
+    assert engine.probe() == 2
+
+
+def test_threads_do_not_see_each_other(engine, release) -> None:
+    calls = [(spec.id, {"example": n}) for spec in specs(release) for n in range(4)] * 3
+    alone = [output(engine.predict(*call)) for call in calls]
+    with ThreadPoolExecutor(8) as threads:
+        together = [output(a) for a in threads.map(lambda call: engine.predict(*call), calls)]
+    assert together == alone
+
+
+@pytest.mark.parametrize(
+    ("workload", "inputs", "message"),
+    [
+        ("digits", {}, "exactly one of"),
+        ("digits", {"example": 16}, "from 0 to 15"),
+        ("digits", {"example": True}, "must be an integer"),
+        ("digits", {"pixel_values": [[1.0]]}, "shape"),
+        ("digits", {"pixel_values": [[[float("nan")] * 48] * 48] * 3}, "finite"),
+        ("digits", {"pixel_values": [[[3e38] * 48] * 48] * 3}, "overflow"),
+        ("recall", {"input_ids": [0] * 100_000}, "3 to 258"),
+        ("recall", {"input_ids": [10**400, 2, 4]}, "integers from 0"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_inputs_without_an_answer_are_refused(engine, release, workload, inputs, message) -> None:
+    (served,) = (w for w in release.workloads if w.name == workload)
+    answer = engine.predict(served.configurations[0].trial, inputs)
+    assert isinstance(answer, Refusal)
+    assert message in answer.reason
+
+
+def test_no_cache_method_fails_on_a_short_prompt(release, one_thread) -> None:
+    """Trials never see prompts this short, callers may send them."""
+    recall = release.workloads[1]
+    ids = [e.id for e in registry.entries().values() if "kv" in e.places]
+    variants = [_with_method(recall.configurations[0], method) for method in ids]
+    workload = recall.model_copy(update={"configurations": tuple(variants)})
+    engine = Engine(release.model_copy(update={"workloads": (workload,)}))
+    question = [contexts.QUESTION, contexts.FIRST_KEY]
+    for length in (1, 2, 3, 5):
+        for variant in variants:
+            inputs = {"input_ids": [contexts.START] * length + question}
+            assert isinstance(engine.predict(variant.trial, inputs), Answer | Refusal)
+
+
+def _with_method(configuration, method_id):
+    method = registry.build(method_id, {})
+    named = Named(id=method_id, version=method.version, params=method.model_dump(mode="json"))
+    keep_ratio = 1.0 if method_id == "identity" else 0.3
+    spec = configuration.spec.model_copy(update={"method": named, "keep_ratio": keep_ratio})
+    spec = TrialSpec.model_validate(spec.model_dump())
+    return configuration.model_copy(update={"spec": spec, "trial": spec.id})
+
+
+def test_a_model_that_does_not_answer_is_unwell(release, one_thread) -> None:
+    engine = Engine(release)
+    engine.check_health()
+    model = next(iter(engine._loaded.values())).backbone.model
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(float("nan"))
+    engine._last_answer = float("-inf")
+    with pytest.raises(RuntimeError, match="overflow"):
+        engine.check_health()

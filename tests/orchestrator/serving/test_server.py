@@ -1,0 +1,327 @@
+"""A real Ray Serve server, spoken to over HTTP: every endpoint, every refusal, hostile requests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode, checks
+
+from orchestrator.serving import Release, serve_sweep
+from orchestrator.serving.http import CONFIGURATION_HEADER, MAX_BODY_BYTES
+from orchestrator.serving.messages import Answer
+
+START_SECONDS = 200
+SERVE = """
+import sys
+from pathlib import Path
+from orchestrator.serving import Release, serve_sweep
+serve_sweep(Release.model_validate_json(Path(sys.argv[1]).read_text()), port=int(sys.argv[2]))
+"""
+JSON = {"content-type": "application/json"}
+DIGITS: dict[str, Any] = {"workload": "digits", "inputs": {"example": 7}}
+hostile = settings(
+    max_examples=30,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server process and a client of it."""
+
+    process: subprocess.Popen[str]
+    client: httpx.Client
+    log: Path
+
+
+@pytest.fixture(scope="module")
+def server(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "release.json").write_text(release.model_dump_json())
+    port = free_port()
+    command = [sys.executable, "-c", SERVE, str(folder / "release.json"), str(port)]
+    log = folder / "log"
+    with log.open("w") as stderr:
+        process = subprocess.Popen(command, stderr=stderr, text=True)
+    try:
+        wait_for(log, "serving sweep", process)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            yield Server(process, client, log)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> httpx.Client:
+    return server.client
+
+
+@pytest.fixture(scope="module")
+def document(client: httpx.Client) -> Any:
+    return schemathesis.openapi.from_url(str(client.base_url.join("/openapi.json")))
+
+
+def test_it_is_healthy_when_every_model_answers(client, release) -> None:
+    answer = client.get("/healthz")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "status": "ok",
+        "sweep": release.sweep,
+        "workloads": ["digits", "recall"],
+        "configurations": sum(len(w.configurations) for w in release.workloads),
+        "backbones": 2,
+    }
+
+
+def test_the_frontier_is_shown_with_its_measured_numbers(client, release) -> None:
+    whole = client.get("/v1/frontier").json()
+    assert [w["workload"] for w in whole["workloads"]] == ["digits", "recall"]
+    (recall,) = client.get("/v1/frontier", params={"workload": "recall"}).json()["workloads"]
+    assert recall == whole["workloads"][1]
+    assert recall["first_cost"] == "kv"
+    shown = {c["configuration"]["trial"]: c for c in recall["configurations"]}
+    for configuration in release.workloads[1].configurations:
+        entry = shown.pop(configuration.trial)
+        assert entry["measured"] == configuration.measured.model_dump()
+        assert entry["configuration"]["method"] == configuration.spec.method.id
+    assert not shown
+
+
+def test_every_configuration_answers_as_it_was_measured(client, release, engine) -> None:
+    for workload in release.workloads:
+        for configuration in workload.configurations:
+            body = {"inputs": {"example": 7}, "configuration": configuration.trial}
+            answer = client.post("/v1/predict", json=body)
+            assert answer.headers[CONFIGURATION_HEADER] == configuration.trial
+            content = answer.json()
+            expected = engine.predict(configuration.trial, {"example": 7})
+            assert isinstance(expected, Answer)
+            assert content["output"] == expected.output
+            assert content["workload"] == workload.name
+            assert content["measured"] == configuration.measured.model_dump()
+            assert content["configuration"]["keep_ratio"] == configuration.spec.keep_ratio
+            assert content["seconds"] > 0
+
+
+def test_the_budget_decides_who_answers(client, release) -> None:
+    configurations = release.workloads[0].configurations
+    for limit in {c.measured.flops for c in configurations}:
+        measured = client.post("/v1/predict", json={**DIGITS, "max_cost": limit}).json()["measured"]
+        affordable = [c for c in configurations if c.measured.flops <= limit]
+        assert measured["flops"] <= limit
+        assert measured["quality"] == max(c.quality for c in affordable)
+    best = max(c.quality for c in configurations)
+    body = {**DIGITS, "min_quality": best}
+    assert client.post("/v1/predict", json=body).json()["measured"]["quality"] == best
+
+
+def test_a_budget_that_nothing_fits_gets_the_nearest(client) -> None:
+    body = {**DIGITS, "max_cost": {"flops": 1e-6}}
+    refused = client.post("/v1/predict", json=body)
+    assert refused.status_code == 422
+    assert "nearest possible budget: flops <= 0." in refused.json()["detail"]
+    again = {**DIGITS, "max_cost": refused.json()["nearest"]["max_cost"]}
+    assert client.post("/v1/predict", json=again).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "message"),
+    [
+        ({"workload": "digit"}, 404, "did you mean 'digits'"),
+        ({"configuration": "0123"}, 404, "unknown configuration '0123'"),
+        ({"workload": None}, 422, "choices: digits, recall"),
+        ({"workload": "x" * 201}, 422, "workload: "),
+        ({"inputs": None}, 422, "inputs: "),
+        ({"inputs": {"exmple": 7}}, 422, "exactly one of example, pixel_values"),
+        ({"inputs": {"example": 16}}, 422, "from 0 to 15; got 16"),
+        ({"inputs": {"example": "7"}}, 422, "from 0 to 15; got '7'"),
+        ({"inputs": {"pixel_values": [[[0.5]]]}}, 422, "shape (3, 48, 48)"),
+        ({"inputs": {"pixel_values": [[[3e38] * 48] * 48] * 3}}, 422, "overflow"),
+        ({"max_cost": 0}, 422, "max_cost: Input should be greater than 0"),
+        ({"max_cost": -1}, 422, "max_cost: Input should be greater than 0"),
+        ({"max_cost": "0.5"}, 422, "max_cost: Input should be a valid number"),
+        ({"max_cost": True}, 422, "max_cost: Input should be a valid number"),
+        ({"max_cost": 10**400}, 422, "max_cost: "),
+        ({"max_cost": {}}, 422, "max_cost: "),
+        ({"max_cost": {"flops": 0}}, 422, "max_cost.flops: Input should be greater than 0"),
+        ({"max_cost": {"flop": 1}}, 422, "did you mean 'flops'"),
+        ({"max_cost": {"latency": 1}}, 422, "not measured"),
+        ({"min_quality": 1.5}, 422, "min_quality: "),
+        ({"budget": 1}, 422, "budget: Extra inputs are not permitted"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_bad_requests_are_told_what_is_wrong(client, changes, status, message) -> None:
+    refused = client.post("/v1/predict", json={**DIGITS, **changes})
+    assert refused.status_code == status, refused.text
+    assert message in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 422),
+        (b"{", 422),
+        (b"[]", 422),
+        (b"\xff\xfe", 422),
+        (b'{"inputs": {"a": ' + b"[" * 500_000, 400),
+        (b'{"inputs": {"a": ' + b"[" * 900 + b"]" * 900 + b"}}", 422),
+        (b'{"inputs": {"example": ' + b"9" * 5000 + b"}}", 400),
+        (b'{"workload": "digits", "inputs": {"example": NaN}}', 422),
+        (b'{"workload": "digits", "inputs": {"example": 7}, "max_cost": NaN}', 422),
+        (b'{"workload": "digits", "inputs": {"example": 7}, "max_cost": Infinity}', 422),
+        (b'{"workload": "digits", "inputs": {"example": 7}, "min_quality": -Infinity}', 422),
+        (b'{"workload": "\\ud800", "inputs": {}}', 422),
+        (b'{"workload": "digits", "inputs": {"\\ud800": 1}}', 422),
+        (b'{"workload": "digits", "inputs": {}, "\\ud800": 1}', 422),
+        (b" " * (MAX_BODY_BYTES + 1), 413),
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+def test_malformed_bodies_are_refused(client, body, status) -> None:
+    refused = client.post("/v1/predict", content=body, headers=JSON)
+    assert refused.status_code == status, refused.text
+    assert refused.json()["detail"]
+
+
+def test_a_body_of_unannounced_length_is_limited_too(client) -> None:
+    chunks = (b" " * 2**20 for _ in range(MAX_BODY_BYTES // 2**20 + 1))
+    refused = client.post("/v1/predict", content=chunks, headers=JSON)
+    assert refused.status_code == 413
+    assert str(MAX_BODY_BYTES) in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/frontier?workload=digit", 404),
+        ("GET", "/v1/frontier?workloads=digits", 422),
+        ("GET", "/v1/predict", 405),
+        ("GET", "/", 404),
+    ],
+)
+def test_other_mistakes_are_4xx(client, method, path, status) -> None:
+    refused = client.request(method, path)
+    assert refused.status_code == status
+    assert refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "method", "path"),
+    [
+        (GenerationMode.POSITIVE, "GET", "/healthz"),
+        (GenerationMode.POSITIVE, "GET", "/v1/frontier"),
+        (GenerationMode.NEGATIVE, "GET", "/v1/frontier"),
+        (GenerationMode.POSITIVE, "POST", "/v1/predict"),
+        (GenerationMode.NEGATIVE, "POST", "/v1/predict"),
+    ],
+)
+def test_the_openapi_document_is_kept(document, mode, method, path) -> None:
+    kept = [
+        checks.not_a_server_error,
+        checks.status_code_conformance,
+        checks.content_type_conformance,
+        checks.response_schema_conformance,
+        checks.negative_data_rejection,
+    ]
+
+    @hostile
+    @given(document[path][method].as_strategy(generation_mode=mode))
+    def keeps(case: schemathesis.Case) -> None:
+        case.call_and_validate(checks=kept)
+
+    keeps()
+
+
+def test_the_examples_in_the_openapi_document_work(client) -> None:
+    body = client.get("/openapi.json").json()["paths"]["/v1/predict"]["post"]["requestBody"]
+    examples = body["content"]["application/json"]["examples"]
+    assert set(examples) == {"digits", "recall"}
+    for example in examples.values():
+        assert client.post("/v1/predict", json=example["value"]).status_code == 200
+
+
+def test_a_killed_replica_fails_no_request(server: Server) -> None:
+    def ask(_: int) -> int:
+        return server.client.post("/v1/predict", json=DIGITS).status_code
+
+    (before,) = replicas(server.process.pid)
+    with ThreadPoolExecutor(4) as threads:
+        statuses = threads.map(ask, range(200))
+        next(statuses)
+        os.kill(before, signal.SIGKILL)
+        assert set(statuses) == {200}
+    (after,) = replicas(server.process.pid)
+    assert after != before
+
+
+def test_ctrl_c_ends_it_cleanly(server: Server) -> None:
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(60) == 0
+    log = server.log.read_text()
+    assert "Traceback" not in log
+    assert log.splitlines()[-1] == "stopping"
+
+
+def test_a_taken_port_is_one_clear_error(release) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ValueError, match=r"cannot serve on .* choose another with --port"):
+            serve_sweep(release, port=taken.getsockname()[1])
+
+
+def test_the_ingress_does_without_torch() -> None:
+    program = "import sys, orchestrator.serving; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def free_port() -> int:
+    """A free port below those that the system hands out, which Ray's processes take."""
+    for port in range(20_000 + os.getpid() % 10_000, 32_768):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no free port")
+
+
+def wait_for(log: Path, text: str, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while text not in log.read_text():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.2)
+
+
+def replicas(root: int) -> list[int]:
+    """Process ids of the engine's replicas below a process."""
+    listed = subprocess.run(
+        ["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+    )
+    rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
+    family = {root}
+    for _ in range(4):  # driver, raylet, worker
+        family |= {int(pid) for pid, parent, *_ in rows if int(parent) in family}
+    name = "ServeReplica:serving-tests:engine"
+    return [int(pid) for pid, _, *args in rows if int(pid) in family and name in " ".join(args)]

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, text
+
+from store import migrations
+from store.models import Base
+from store.repository import Store
+
+
+def test_migrations_lead_to_the_models(empty_url: str) -> None:
+    with Store(empty_url) as store:
+        assert store.sweeps() == []
+    engine = create_engine(empty_url)
+
+    def ours(name: Any, kind: str, _: Any) -> bool:
+        return kind != "table" or name in Base.metadata.tables
+
+    options = {"include_name": ours, "compare_type": True}
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, Base.metadata) == []
+        assert migrations.revision(connection) == migrations.HEAD
+    engine.dispose()
+
+
+def test_the_newest_revision_is_the_head() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrations.__path__[0]))
+    config.set_main_option("path_separator", "os")
+    assert ScriptDirectory.from_config(config).get_heads() == [migrations.HEAD]
+
+
+def test_processes_that_connect_first_at_once_all_succeed(empty_url: str) -> None:
+    script = "import sys; from store.repository import Store; print(Store(sys.argv[1]).sweeps())"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, empty_url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    answers = [process.communicate() for process in processes]
+    assert answers == [("[]\n", "")] * 3
+
+
+def test_tables_of_a_newer_paretoken_are_refused(store: Store) -> None:
+    store.sweeps()
+    store.close()
+    engine = create_engine(store.url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE paretoken_alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(ValueError, match="a newer Paretoken wrote this store"):
+        store.sweeps()
