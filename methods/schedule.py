@@ -1,8 +1,8 @@
 """How a keep ratio becomes a budget per layer.
 
-A schedule answers one question for any model: which fraction of the original tokens does each layer
-hold once it has been compressed? In a vision tower the fractions fall from layer to layer, because a
-token that is gone stays gone; in a key/value cache each layer keeps its own entries.
+A schedule answers one question for any model: which fraction of the original tokens does each
+layer hold once it has been compressed? In a vision tower the fractions fall from layer to layer,
+because a token that is gone stays gone; in a key/value cache each layer keeps its own entries.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The ``paretoken`` command: parses, calls, prints; nothing else.
 
-Everything heavy is imported inside the command that needs it, so that ``--help`` answers at once and
-``status`` and ``frontier`` start neither Ray nor torch nor MLflow.
+Everything heavy is imported inside the command that needs it, so that ``--help`` answers at once
+and ``status`` and ``frontier`` start neither Ray nor torch nor MLflow.
 """
 
 from __future__ import annotations

@@ -88,14 +88,14 @@ def _synchronize() -> None:
         torch.cuda.synchronize()
 
 
-class _LiveBytes(TorchDispatchMode):
+class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up storages as operators make them and subtracts them as they are freed.
 
     Scratch memory that a kernel takes and returns within one operator is not seen.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = 0
         self.peak = 0
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -128,7 +128,7 @@ def _storages(values: Any) -> list[torch.UntypedStorage]:
 
 
 def _attention_on_cpu_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return int(sdpa_flop_count(query, key, value))
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
 
 
 def _pairwise_distance_flops(x1: Any, x2: Any, *_: Any, **__: Any) -> int:

@@ -56,7 +56,7 @@ class Writer:
     """Runs as an actor, a thread for each of its duties: recording never queues behind MLflow."""
 
     def __init__(self, ledger: str, url: str) -> None:
-        self._open = lambda: named(ledger)(url)
+        self._name, self._url = ledger, url
 
     def prepare(self) -> None:
         """Open the databases; their first migrations take seconds."""
@@ -77,7 +77,7 @@ class Writer:
 
     @cached_property
     def _ledger(self) -> Ledger:
-        ledger: Ledger = self._open()
+        ledger: Ledger = named(self._name)(self._url)
         return ledger
 
 

@@ -106,7 +106,7 @@ class Metrics(_Frozen):
     """Standard error of the mean over examples."""
     num_examples: int
     tokens: float
-    """Measured ratio: tokens that enter the layers (or that the caches hold), over the baseline's."""
+    """Measured ratio: tokens that enter the layers, or that caches hold, over the baseline's."""
     tokens_per_layer: list[int]
     flops: float
     flops_per_example: float
@@ -116,7 +116,7 @@ class Metrics(_Frozen):
     kv_bytes: int | None
     peak_memory: float
     peak_bytes: int
-    """Largest sum of live tensor bytes during a forward pass of the cost batch, weights excluded."""
+    """Largest sum of live tensor bytes during a forward pass of the cost batch; no weights."""
     compressor_seconds: float
     """Time in the method itself per example."""
     compressor_share: float

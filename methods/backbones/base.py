@@ -69,7 +69,8 @@ class Backbone(ABC):
     @property
     def device(self) -> torch.device:
         """Device of the weights."""
-        return next(self.model.parameters()).device
+        device: torch.device = next(self.model.parameters()).device
+        return device
 
     @property
     @abstractmethod

@@ -1,10 +1,10 @@
 """Vision transformers of the ``ViTForImageClassification`` family, compressed inside each block.
 
 Tokens are reduced between attention and MLP, with that block's own keys and queries: the place that
-ToMe (arXiv:2210.09461, section 3), EViT (arXiv:2202.07800, section 3.1) and PiToMe
-(arXiv:2405.16148) describe. Hooks cannot reach it, because the residual is held inside the layer's
-``forward``, so inside a ``compressed`` block each layer's ``forward`` is replaced by one that does the
-same operations in the same order and reduces in between.
+ToMe (arXiv:2210.09461), EViT (arXiv:2202.07800) and PiToMe (arXiv:2405.16148) describe. Hooks
+cannot reach it, because the residual is held inside the layer's ``forward``. So inside a
+``compressed`` block each layer's ``forward`` is replaced by one that does the same operations in
+the same order and reduces in between.
 
 Shapes: B images, N patches, 1 + N tokens with the class token first, H heads, D channels.
 """
@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from transformers import ViTForImageClassification
+from typing_extensions import override
 
 from methods.backbones import attention_tap
 from methods.backbones.base import Backbone, Compression, VacuousCompressionError, layer_generator
@@ -48,6 +49,7 @@ class ViTBackbone(Backbone):
         )
         return cls(model)
 
+    @override
     @classmethod
     def why_not(cls, config: dict[str, Any], method: type[Method[Any]]) -> str | None:
         """Every vision method fits: the family has a class token, keys and queries."""
@@ -64,7 +66,7 @@ class ViTBackbone(Backbone):
         return len(self._layers)
 
     @property
-    def _layers(self) -> list[nn.Module]:
+    def _layers(self) -> list[Any]:
         return list(self.model.vit.layers)
 
     @torch.no_grad()
@@ -88,7 +90,7 @@ class ViTBackbone(Backbone):
             )
             for index, layer in enumerate(self._layers):
                 stack.callback(_restore_forward, layer)
-                layer.forward = partial(forward_pass.layer, layer, index)  # type: ignore[method-assign]
+                layer.forward = partial(forward_pass.layer, layer, index)
             yield forward_pass.compression
         forward_pass.require_effect()
 
@@ -130,7 +132,7 @@ class _ForwardPass:
         return out_BND
 
     def tap(
-        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+        self, _module: nn.Module, query: Tensor, key: Tensor, _value: Tensor, mask: Tensor | None
     ) -> Tensor | None:
         """Keep the block's queries and keys until its reduction is done."""
         self.queries_BHND, self.keys_BHND = query, key
@@ -206,7 +208,8 @@ class _ForwardPass:
         bias = self._size_bias()
         if bias is not None:
             logits_BH1N = logits_BH1N + bias
-        return logits_BH1N.softmax(-1)[:, :, 0, NUM_PROTECTED:]
+        attention_BH1N: Tensor = logits_BH1N.softmax(-1)
+        return attention_BH1N[:, :, 0, NUM_PROTECTED:]
 
 
 def _restore_forward(layer: nn.Module) -> None:
