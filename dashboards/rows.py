@@ -75,9 +75,8 @@ def stored_rows(
 
     Raises ValueError for an unknown sweep, workload or metric, naming the nearest.
     """
-    workloads = store.spec(sweep)["workloads"]
-    objectives = {name: content["objectives"] for name, content in workloads.items()}
-    return rows_of(store.points(sweep, workload), objectives, maximum, minimum)
+    points = store.points(sweep, workload)
+    return rows_of(points, store.objectives(sweep), maximum, minimum)
 
 
 def by_workload(points: Iterable[Point]) -> dict[str, list[Point]]:

@@ -51,6 +51,7 @@ def run_pool(
     runner: str = RUN_TRIAL,
     ledger: str = STORE_LEDGER,
     trial_timeout_s: float = 3600.0,
+    max_seconds: float = math.inf,
     on_event: OnEvent = lambda _: None,
 ) -> PoolReport:
     """Run every spec on the connected Ray cluster and record every result at ``url``.
@@ -59,7 +60,8 @@ def run_pool(
     :class:`orchestrator.writer.Ledger`, as ``module:attribute``, importable in the workers.
     ``on_event`` is called in this thread. A trial that runs longer than ``trial_timeout_s`` fails
     as ``timeout`` and costs its worker; one that takes down three workers fails as ``worker-died``;
-    an exception that the runner lets out fails as ``bug``.
+    an exception that the runner lets out fails as ``bug``. After ``max_seconds`` no trial starts
+    any more, those that run are completed and recorded, and the rest stays open.
 
     SIGINT or SIGTERM ends the run early: results that are in are recorded, workers are ended and
     the report says ``interrupted``. A second signal is obeyed at once.
@@ -71,7 +73,8 @@ def run_pool(
         return PoolReport(workers=0)
     size = crew_size(resources, len({spec.id for spec in specs}))
     recorder = Recorder(ledger, url)
-    pool = _Pool(TrialQueue(specs), Crew(runner, resources, size), recorder, trial_timeout_s)
+    crew = Crew(runner, resources, size)
+    pool = _Pool(TrialQueue(specs), crew, recorder, trial_timeout_s, max_seconds)
     return pool.run(on_event)
 
 
@@ -79,10 +82,16 @@ class _Pool:
     """State of one run; everything happens in the calling thread."""
 
     def __init__(
-        self, queue: TrialQueue, crew: Crew, recorder: Recorder, trial_timeout_s: float
+        self,
+        queue: TrialQueue,
+        crew: Crew,
+        recorder: Recorder,
+        trial_timeout_s: float,
+        max_seconds: float,
     ) -> None:
         self._queue, self._crew, self._recorder = queue, crew, recorder
         self._timeout = trial_timeout_s
+        self._last_start = time.monotonic() + max_seconds
         self._report = PoolReport(workers=len(crew.seats))
         self._strikes: Counter[str] = Counter()
         self._recent: deque[float] = deque(maxlen=15)
@@ -110,8 +119,9 @@ class _Pool:
         return self._recorder.mirror_is_open and len(self._crew.alive) == len(self._crew.seats)
 
     def _work(self) -> None:
-        while not self._interrupted.is_set() and (len(self._queue) or self._crew.busy):
-            self._hand_out()
+        while not self._interrupted.is_set() and (self._may_start or self._crew.busy):
+            if self._may_start:
+                self._hand_out()
             self._recorder.mirror_in_background()
             self._step()
             self._end_overdue()
@@ -121,6 +131,10 @@ class _Pool:
             self._crew.stop()
         while self._recorder.unrecorded:
             self._step()
+
+    @property
+    def _may_start(self) -> bool:
+        return len(self._queue) > 0 and time.monotonic() < self._last_start
 
     def _catch_up(self) -> None:
         while not self._interrupted.is_set() and self._recorder.mirror():

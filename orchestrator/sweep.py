@@ -7,6 +7,7 @@ does what is left.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +27,6 @@ from sweeps.trial import TrialSpec, TrialState
 if TYPE_CHECKING:  # Ray takes seconds to import, and a sweep that is finished needs none
     from orchestrator.events import PoolEvent, PoolReport
 
-Objectives = Mapping[str, Mapping[str, Any]]
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
@@ -121,32 +121,16 @@ def run_sweep(file: Path, store_url: str, address: str | None = None) -> SweepRu
     finally:
         report = _report(spec, planned, len(specs), len(finished), pool, started)
         _end(store, report)
-    rows = rows_of(store.points(spec.name), objectives_of(spec))
+    rows = rows_of(store.points(spec.name), spec.objectives_by_workload)
     figures = _draw(store, spec, rows)
     return SweepRun(report, rows, figures, store_url)
-
-
-def objectives_of(spec: SweepSpec) -> dict[str, dict[str, Any]]:
-    """Metrics and directions by workload, in the order of the file."""
-    return {name: dict(spec.axes(name).objectives) for name in spec.workloads}
-
-
-def resolved(spec: SweepSpec) -> dict[str, Any]:
-    """The spec as JSON with every workload's objectives spelt out; valid as a spec again.
-
-    Whoever asks for a frontier later reads objectives from it without importing tasks and torch.
-    """
-    content = spec.model_dump(mode="json", by_alias=True)
-    for name, objectives in objectives_of(spec).items():
-        content["workloads"][name]["objectives"] = objectives
-    return content
 
 
 def _begin(store: Store, file: Path, spec: SweepSpec, planned: Plan) -> None:
     store.begin_sweep(
         spec.name,
         file.read_text(encoding="utf-8"),
-        resolved(spec),
+        spec.resolved(),
         planned.trials,
         [combination._asdict() for combination in planned.impossible],
     )
@@ -175,7 +159,13 @@ def _measure(
     resources = Resources(cpus=wanted.cpus, gpus=wanted.gpus, workers=workers)
     listener = _Listener(shown, {trial.spec.id: trial for trial in trials})
     with cluster(address):
-        return run_pool(todo, store_url, resources=resources, on_event=listener)
+        return run_pool(
+            todo,
+            store_url,
+            resources=resources,
+            max_seconds=3600 * (spec.budget.max_hours or math.inf),
+            on_event=listener,
+        )
 
 
 class _Listener:
@@ -246,7 +236,7 @@ def _draw(store: Store, spec: SweepSpec, rows: list[Row]) -> list[Path]:
     if rows:
         folder = artifacts_folder(store.url) / "figures" / spec.name
         points = [row.point for row in rows]
-        figures = write_figures(spec.name, points, objectives_of(spec), folder)
+        figures = write_figures(spec.name, points, spec.objectives_by_workload, folder)
     with _mirror(store.url) as mirror:
         while mirror.drain():
             pass

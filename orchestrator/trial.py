@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 from transformers import AutoConfig
+from transformers.utils import logging as transformers_logging
 
 from methods import registry as methods_registry
 from methods.backbones.base import Backbone, VacuousCompressionError
@@ -176,6 +177,7 @@ def _baseline_cost(weights: Weights, task: Task[Any, Any], measure: MeasureSpec)
 
 def open_backbone(weights: Weights) -> Backbone:
     """The model, on the GPU if this process may use one."""
+    transformers_logging.disable_progress_bar()
     path = location(weights)
     config = AutoConfig.from_pretrained(path, revision=weights.revision)
     adapter = adapter_for({"architectures": config.architectures})

@@ -24,6 +24,8 @@ from sweeps.trial import Metrics, TrialResult, TrialSpec
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from store.frontier import Direction
+
 
 class Store:
     """Results in one database, ``sqlite:///FILE`` or ``postgresql+psycopg://...``.
@@ -112,6 +114,14 @@ class Store:
         with self._database.read() as connection:
             query = select(Sweep.spec).where(Sweep.id == plans.sweep_id(connection, sweep))
             return dict(connection.execute(query).scalar_one())
+
+    def objectives(self, sweep: str) -> dict[str, dict[str, Direction]]:
+        """Metrics and directions of every workload of the last run, in the order of the file.
+
+        Raises ValueError that names the nearest sweep.
+        """
+        workloads = self.spec(sweep)["workloads"]
+        return {name: content["objectives"] for name, content in workloads.items()}
 
     def points(self, sweep: str, workload: str | None = None) -> list[Point]:
         """Finished trials of the sweep's current plan, in its order.

@@ -162,6 +162,21 @@ class SweepSpec(Axes):
             objectives=chosen("objectives", objectives),
         )
 
+    @property
+    def objectives_by_workload(self) -> dict[str, dict[str, Direction]]:
+        """Metrics and directions of every workload, in the order of the file."""
+        return {name: dict(self.axes(name).objectives) for name in self.workloads}
+
+    def resolved(self) -> dict[str, Any]:
+        """The spec as JSON with every workload's objectives spelt out; valid as a spec again.
+
+        Whoever asks for a frontier later reads them without importing tasks, and torch with them.
+        """
+        content = self.model_dump(mode="json", by_alias=True)
+        for name, objectives in self.objectives_by_workload.items():
+            content["workloads"][name]["objectives"] = objectives
+        return content
+
     @model_validator(mode="wrap")
     @classmethod
     def _every_workload_has_axes(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:

@@ -1,4 +1,4 @@
-"""Stores for the tests: every test that asks for one runs on SQLite and on PostgreSQL."""
+"""Stores (every test that asks for one runs on SQLite and on PostgreSQL) and models on disk."""
 
 from __future__ import annotations
 
@@ -96,6 +96,48 @@ def sqlite_mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("mlflow") / "template.db"
     _in_another_process(_MIGRATE_MLFLOW, f"sqlite:///{file}")
     return file
+
+
+@pytest.fixture(scope="session")
+def vit_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face model of the digits task: 144 patches, 4 layers."""
+    import torch
+    from transformers import ViTConfig, ViTForImageClassification
+
+    folder = tmp_path_factory.mktemp("models") / "vit"
+    config = ViTConfig(
+        image_size=48,
+        patch_size=4,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        num_labels=10,
+    )
+    torch.manual_seed(0)
+    ViTForImageClassification(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face model of the recall task: a token's keys and values take 256 bytes."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("models") / "llama"
+    config = LlamaConfig(
+        vocab_size=256,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+    )
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
 
 
 def _prepared(server: PostgresServer, script: str) -> str:

@@ -5,7 +5,7 @@ Control, no paper. Its trials are what every other trial is compared with.
 
 from __future__ import annotations
 
-from methods.base import Method, TokenContext
+from methods.base import InfeasibleError, Method, TokenContext
 from methods.transform import TokenTransform
 
 
@@ -13,9 +13,9 @@ class Identity(Method[TokenContext]):
     """Keeps every token, so it exists at keep_ratio 1.0 only."""
 
     def transform(self, ctx: TokenContext) -> TokenTransform:
-        """W = I. Raises ValueError if fewer tokens are asked for than there are."""
+        """W = I. Raises InfeasibleError if fewer tokens are asked for than there are."""
         if ctx.num_keep < ctx.num_in:
-            raise ValueError(
+            raise InfeasibleError(
                 f"identity keeps every token and runs at keep_ratio 1.0 only; it was asked to keep "
                 f"{ctx.num_keep} of {ctx.num_in} tokens"
             )

@@ -6,8 +6,6 @@ a configuration is read from it. Importing this module imports neither torch nor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from pydantic import BaseModel, ConfigDict, Field
 
 from store.frontier import Direction, Objectives, frontier
@@ -72,7 +70,7 @@ def release_of(store: Store, sweep: str) -> Release:
     points = store.points(sweep)
     if not points:
         raise ValueError(f"sweep {sweep!r} has no finished trials yet; run it first")
-    objectives = _objectives(store, sweep)
+    objectives = store.objectives(sweep)
     names = dict.fromkeys(point.workload for point in points)
     served = (_workload(name, points, objectives[name]) for name in names)
     return Release(sweep=sweep, workloads=tuple(served))
@@ -94,11 +92,3 @@ def _configuration(point: Point) -> Configuration:
         spec=TrialSpec.model_validate(point.spec),
         measured=Metrics.model_validate(numbers),
     )
-
-
-def _objectives(store: Store, sweep: str) -> Mapping[str, Objectives]:
-    """By workload, with the defaults of its place; only here the sweep file's model is needed."""
-    from sweeps.spec import SweepSpec
-
-    spec = SweepSpec.model_validate(store.spec(sweep))
-    return {name: spec.axes(name).objectives for name in spec.workloads}

@@ -34,6 +34,8 @@ def serve_sweep(release: Release, host: str = "127.0.0.1", port: int = 8000) -> 
     """
     if host not in LOOPBACK:
         _say(f"warning: whoever reaches {host} may ask; there are no keys")
+    configurations = sum(len(workload.configurations) for workload in release.workloads)
+    _say(f"starting {configurations} configurations of {release.sweep!r} (about half a minute) ...")
     with served(release, host, port) as url:
         signal.signal(signal.SIGTERM, _interrupt)  # left to Ray, it would abort
         _say(f"serving sweep {release.sweep!r} at {url} (documentation: {url}/docs)")

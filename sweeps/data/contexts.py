@@ -3,7 +3,9 @@
 A context begins with a start token; then comes filler from a sparse Markov chain, with pairs
 anywhere in it: a key, its value of three tokens and a delimiter. The delimiter is there because
 retrieval heads read the token *after* a value's last one; without it, keeping exactly a pair's
-cache entries is no better than keeping random ones.
+cache entries is no better than keeping random ones. The value tokens of a context differ, so that
+the entry to read next is determined by the token just generated; where they recur, one-token
+induction goes astray and the uncompressed model's own errors blur the comparison.
 
 Vocabulary (196 tokens): 0 padding, 1 start, 2 question mark, 3 delimiter, 4..67 keys, 68..131
 values, 132..195 filler.
@@ -13,6 +15,7 @@ Shapes: B examples, T context length, P pairs, L = 3 tokens of a value, F filler
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -33,6 +36,7 @@ FIRST_FILLER: Final = FIRST_VALUE + SYMBOLS
 VOCABULARY: Final = FIRST_FILLER + SYMBOLS
 VALUE_LENGTH: Final = 3
 PAIR_LENGTH: Final = 1 + VALUE_LENGTH + 1  # key, value, delimiter
+MAX_PAIRS: Final = SYMBOLS // VALUE_LENGTH  # so many values without a common token
 SUCCESSORS: Final = 4  # of each filler token
 BLOCK: Final = 64  # examples drawn from one generator
 DATA_SEED: Final = 20240607
@@ -69,17 +73,35 @@ def filler(rng: np.random.Generator, count: int, length: int) -> Ints:
     return walk + FIRST_FILLER
 
 
-def compose(rng: np.random.Generator, count: int, context_length: int, num_pairs: int) -> Contexts:
+def distinct_values(rng: np.random.Generator, count: int, num_pairs: int) -> Ints:
+    """Values [B, P, L] in which no token of a context recurs; at most `MAX_PAIRS` pairs."""
+    alphabet = np.tile(np.arange(SYMBOLS), (count, 1))
+    chosen = rng.permuted(alphabet, axis=1)[:, : num_pairs * VALUE_LENGTH]
+    return chosen.reshape(count, num_pairs, VALUE_LENGTH) + FIRST_VALUE
+
+
+def recurring_values(rng: np.random.Generator, count: int, num_pairs: int) -> Ints:
+    """Values [B, P, L] of independent tokens."""
+    return rng.integers(0, SYMBOLS, (count, num_pairs, VALUE_LENGTH)) + FIRST_VALUE
+
+
+def compose(
+    rng: np.random.Generator,
+    count: int,
+    context_length: int,
+    num_pairs: int,
+    draw_values: Callable[[np.random.Generator, int, int], Ints] = distinct_values,
+) -> Contexts:
     """Draw contexts; keys of one context differ, and pairs stand anywhere in the filler."""
     spare = context_length - 1 - num_pairs * PAIR_LENGTH
-    if spare < 0 or num_pairs > SYMBOLS:
+    if spare < 0 or num_pairs > MAX_PAIRS:
         raise ValueError(
-            f"{num_pairs} pairs do not fit: {num_pairs * PAIR_LENGTH + 1} tokens of "
-            f"{context_length}, {num_pairs} different keys of {SYMBOLS}"
+            f"{num_pairs} pairs do not fit: they take {num_pairs * PAIR_LENGTH + 1} tokens of "
+            f"{context_length}, and there are {MAX_PAIRS} different values"
         )
     keys_BP = rng.permuted(np.tile(np.arange(SYMBOLS), (count, 1)), axis=1)[:, :num_pairs]
     keys_BP = keys_BP + FIRST_KEY
-    values_BPL = rng.integers(0, SYMBOLS, (count, num_pairs, VALUE_LENGTH)) + FIRST_VALUE
+    values_BPL = draw_values(rng, count, num_pairs)
     before_BP = np.sort(rng.integers(0, spare + 1, (count, num_pairs)), axis=1)
     starts_BP = 1 + before_BP + PAIR_LENGTH * np.arange(num_pairs)
     tokens_BT = np.zeros((count, context_length), np.int64)

@@ -32,10 +32,13 @@ def reproducible(seed: int) -> Iterator[None]:
 class Trace:
     """The losses of a stage, reported as it runs."""
 
-    def __init__(self, name: str, steps: int, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self, name: str, steps: int, progress: Callable[[str], None], pass_mark: float = 0.0
+    ) -> None:
         self.name = name
         self.steps = steps
         self.progress = progress
+        self.pass_mark = pass_mark
         self.losses: list[float] = []
         self._accuracies: list[float] = []
 
@@ -51,6 +54,12 @@ class Trace:
                 f"{self.name} {done}/{self.steps} loss {sum(losses) / len(losses):.3f} "
                 f"accuracy {sum(accuracies) / len(accuracies):.3f}"
             )
+
+    @property
+    def passed(self) -> bool:
+        """Whether the last steps' share of right answers reaches the pass mark."""
+        recent = self._accuracies[-REPORT_EVERY:]
+        return sum(recent) / len(recent) >= self.pass_mark
 
     def first(self) -> float:
         """Mean loss over the first tenth of the steps."""

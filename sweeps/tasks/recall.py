@@ -58,7 +58,7 @@ class Recall(Task[CausalLMBackbone, RecallBatch]):
         default=256, ge=8, description="Tokens before the question, the start token included."
     )
     num_pairs: int = Field(
-        default=12, ge=1, le=contexts.SYMBOLS, description="Key-value pairs in a context."
+        default=12, ge=1, le=contexts.MAX_PAIRS, description="Key-value pairs in a context."
     )
     question: Literal["known", "unknown"] = Field(
         default="known", description="Whether the question is there when the cache is compressed."

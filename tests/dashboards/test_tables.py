@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from tests.store.examples import begin, failed, finished, spec
 
 
 def text(renderable: RenderableType, width: int = 120) -> str:
-    console = Console(record=True, width=width, quiet=True, color_system=None)
+    console = Console(record=True, width=width, file=io.StringIO(), color_system=None)
     console.print(renderable)
     return console.export_text()
 
@@ -41,8 +42,9 @@ def test_a_frontier_fits_the_terminal_and_cuts_nothing(rows: list[Row], width: i
     lines = text(tables.frontier_table(rows), width).splitlines()
     assert max(map(len, lines)) <= width
     assert not any("…" in line for line in lines)
-    for heading in ("method", "keep", "quality"):
-        assert sum(heading in line.split() for line in lines) == 2, heading
+    headings = [line.split() for line in lines if line.strip().startswith("method")]
+    assert len(headings) == 2
+    assert all({"method", "keep", "quality"} <= set(line) for line in headings)
 
 
 def test_120_columns_show_every_number_of_a_frontier(rows: list[Row]) -> None:

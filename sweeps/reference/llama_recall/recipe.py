@@ -3,12 +3,18 @@
 Five stages. *Repeat*: random sequences, written twice; predicting the second copy forms induction
 heads within a few hundred steps. Then the task itself, in contexts that grow from 40 to 320 tokens,
 asking for every pair of a context in turn. The loss is on the tokens of the answers, with a small
-share on filler so that the network also learns where it is.
+share on filler so that the network also learns where it is. Value tokens may recur in a training
+context, which the task rules out: harder, and some seeds never learn to resolve it.
 
 Where the numbers come from: the order of the stages, the learning rates and `initializer_range`
 0.02 are those that trained a first version (with 0.1, induction did not form: 0.3 against 1.0 right
 on repeats after 500 steps). The last stage is longer in steps and tokens than theirs, so that the
 task's default context of 256 lies well inside what was trained.
+
+Some initialisations settle on a plateau: they look a value up by one token before it, where values
+of several pairs share tokens. Seed 2 ended at 0.69 exact match that way, and showed it as early as
+`recall-40` (0.82 of the tokens right; the other seeds 0.94 and more). So a stage has a pass mark,
+and a run that misses it starts again from another initialisation.
 
 Shapes: B sequences, T tokens.
 """
@@ -45,6 +51,7 @@ class Stage:
     context_length: int = 0  # tokens; 0: repeated sequences instead of the task
     max_pairs: int = 0  # pairs are drawn from 2 to this
     decay: bool = False  # cosine to zero
+    pass_mark: float = 0.0  # share of answer tokens right at the end, below which to start again
 
 
 @dataclass(frozen=True)
@@ -63,10 +70,11 @@ class Recipe:
     clip_norm: float = 1.0
     warmup: int = 50  # steps, in every stage
     filler_share: float = 0.1  # weight of the loss on filler
+    initialisations: int = 5  # at most
     repeat_lengths: tuple[int, int] = (6, 24)  # tokens of one copy, both ends included
     stages: tuple[Stage, ...] = (
         Stage("repeat", steps=600, lr=2e-3, batch_size=64),
-        Stage("recall-40", 500, 1.5e-3, 64, context_length=40, max_pairs=6),
+        Stage("recall-40", 500, 1.5e-3, 64, context_length=40, max_pairs=6, pass_mark=0.9),
         Stage("recall-96", 400, 1.2e-3, 32, context_length=96, max_pairs=8),
         Stage("recall-160", 300, 1e-3, 24, context_length=160, max_pairs=12),
         Stage("recall-320", 700, 1e-3, 12, context_length=320, max_pairs=16, decay=True),
@@ -85,9 +93,12 @@ def train(
     matches of the saved model in 0..1 at context 256 with 12 pairs, and `loss_first` and
     `loss_last`, the means over the first and last tenth of the last stage.
     """
+    for initialisation in range(RECIPE.initialisations):
+        model, trace = _attempt(RECIPE, seed + 1000 * initialisation, progress, budget)
+        if trace.passed:
+            break
+        progress(f"{trace.name} missed its pass mark; starting again")
     with reproducible(seed):
-        model = LlamaForCausalLM(_config(RECIPE)).train()
-        trace = _fit(model, RECIPE, seed, progress, budget)
         save(model, out)
         saved = LlamaForCausalLM.from_pretrained(out).eval()
         return {
@@ -96,6 +107,15 @@ def train(
             "loss_first": trace.first(),
             "loss_last": trace.last(),
         }
+
+
+def _attempt(
+    recipe: Recipe, seed: int, progress: Callable[[str], None], budget: float
+) -> tuple[LlamaForCausalLM, Trace]:
+    """One initialisation, trained until the end or until it misses a pass mark."""
+    with reproducible(seed):
+        model = LlamaForCausalLM(_config(recipe)).train()
+        return model, _fit(model, recipe, seed, progress, budget)
 
 
 def _config(recipe: Recipe) -> LlamaConfig:
@@ -122,14 +142,15 @@ def _fit(
     progress: Callable[[str], None],
     budget: float,
 ) -> Trace:
-    """Run all stages; returns the last stage's losses."""
+    """Run all stages, or as many as are passed; returns the losses of the last that ran."""
     rng = np.random.default_rng((seed, 1))
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=0.0, betas=recipe.betas, weight_decay=recipe.weight_decay
     )
     for stage in recipe.stages:
         steps = max(1, round(stage.steps * budget))
-        trace = Trace(f"llama-recall seed {seed} {stage.name}", steps, progress)
+        pass_mark = stage.pass_mark if budget >= 1 else 0.0
+        trace = Trace(f"llama-recall seed {seed} {stage.name}", steps, progress, pass_mark)
         for step in range(steps):
             for group in optimizer.param_groups:
                 group["lr"] = _learning_rate(recipe, stage, step, steps)
@@ -139,6 +160,8 @@ def _fit(
             nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
             optimizer.step()
             trace.add(loss.item(), correct)
+        if not trace.passed:
+            break
     return trace
 
 
@@ -174,7 +197,9 @@ def _repeats(
 def _questions(rng: np.random.Generator, stage: Stage) -> tuple[contexts.Ints, np.ndarray]:
     """A context, then each of its pairs once: question mark, key, value; the values are asked."""
     pairs = int(rng.integers(2, stage.max_pairs + 1))
-    drawn = contexts.compose(rng, stage.batch_size, stage.context_length, pairs)
+    drawn = contexts.compose(
+        rng, stage.batch_size, stage.context_length, pairs, contexts.recurring_values
+    )
     order = rng.permuted(np.tile(np.arange(pairs), (stage.batch_size, 1)), axis=1)
     rows = np.arange(stage.batch_size)[:, None]
     turns = np.concatenate(

@@ -52,8 +52,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Store:
     spec = load_sweep(folder / "sweep.yaml")
     planned = plan(spec)
     store = Store(f"sqlite:///{folder}/paretoken.db")
-    content = spec.model_dump(mode="json", by_alias=True)
-    store.begin_sweep(spec.name, SWEEP, content, planned.trials, [])
+    store.begin_sweep(spec.name, SWEEP, spec.resolved(), planned.trials, [])
     store.record([run_trial(trial.spec) for trial in planned.trials])
     return store
 

@@ -1,0 +1,169 @@
+"""The command: quick where it only looks things up, and mistakes are sentences."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from store.repository import Store
+from sweeps.load import load_sweep
+from sweeps.plan import plan
+
+HEAVY = ("torch", "ray", "mlflow", "transformers")
+COMMANDS = (
+    ["plan", "FILE"],
+    ["run", "FILE"],
+    ["status", "[SWEEP]"],
+    ["frontier", "SWEEP"],
+    ["methods", "[ID]"],
+    ["backbones"],
+    ["tasks"],
+    ["serve", "SWEEP"],
+    ["ui"],
+    ["schema"],
+)
+
+
+def paretoken(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "orchestrator.cli", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, vit_folder: Path) -> Path:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(
+        "name: looked-at\n"
+        "keep: [1.0, 0.5]\n"
+        "workloads:\n"
+        "  digits:\n"
+        "    task: {id: digits, num_examples: 8}\n"
+        f"    backbone: {{hf: {vit_folder}}}\n"
+        "    methods: [identity, tome, snapkv]\n"
+        "measure: {latency_pairs: 0}\n"
+    )
+    return file
+
+
+@pytest.fixture
+def measured(sweep: Path) -> Path:
+    """A folder with results in the default place."""
+    from orchestrator.trial import run_trial
+
+    spec = load_sweep(sweep)
+    planned = plan(spec)
+    with Store(f"sqlite:///{sweep.parent}/.paretoken/paretoken.db") as store:
+        store.begin_sweep(spec.name, sweep.read_text(), spec.resolved(), planned.trials, [])
+        store.record([run_trial(trial.spec) for trial in planned.trials])
+    return sweep.parent
+
+
+def test_help_names_every_command(tmp_path: Path) -> None:
+    text = paretoken(tmp_path, "--help").stdout
+    assert all(command in text for command, *_ in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["status", "--json"], ["frontier", "looked-at", "--json"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_looking_things_up_imports_nothing_heavy(measured: Path, arguments: list[str]) -> None:
+    script = (
+        "import sys\n"
+        "from orchestrator.cli import app\n"
+        f"try: app({arguments!r})\n"
+        "except SystemExit as stop: assert not stop.code, stop.code\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=measured, capture_output=True, text=True, check=True
+    )
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_limits_choose_among_the_points(measured: Path) -> None:
+    everything = json.loads(paretoken(measured, "frontier", "looked-at", "--json").stdout)
+    assert {point["method"] for point in everything} == {"identity", "tome"}
+    cheap = paretoken(measured, "frontier", "looked-at", "--max", "flops=0.9", "--json")
+    assert [point["method"] for point in json.loads(cheap.stdout)] == ["tome"]
+    table = paretoken(measured, "frontier", "looked-at", "--max", "flops=0.9").stdout
+    assert "tome" in table
+    assert "identity" not in table
+
+
+def test_plan_lists_what_is_impossible_with_the_reason_and_writes_nothing(sweep: Path) -> None:
+    rows = json.loads(paretoken(sweep.parent, "plan", "sweep.yaml", "--json").stdout)
+    assert rows["planned"] == 2
+    reasons = {row["method"]: row["reason"] for row in rows["impossible"]}
+    assert set(reasons) == {"identity", "snapkv"}
+    assert all(reasons.values())
+    assert [path.name for path in sweep.parent.iterdir()] == ["sweep.yaml"]
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_bad_file_gives_located_sentences_and_changes_nothing(sweep: Path, command: str) -> None:
+    sweep.write_text(sweep.read_text().replace("tome", "tomee").replace("keep", "keeep"))
+    done = paretoken(sweep.parent, command, "sweep.yaml")
+    assert done.returncode == 2
+    assert "did you mean 'tome'?" in done.stderr
+    assert "sweep.yaml:2:1" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in sweep.parent.iterdir()] == ["sweep.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["frontier", "lookedat"], "did you mean 'looked-at'?"),
+        (["frontier", "looked-at", "--max", "flop=1"], "did you mean 'flops'?"),
+        (["frontier", "looked-at", "--max", "flops"], "METRIC=NUMBER"),
+        (["frontier", "looked-at", "--workload", "digit"], "did you mean 'digits'?"),
+        (["status", "lookedat"], "did you mean 'looked-at'?"),
+        (["methods", "tomee"], "did you mean 'tome'?"),
+        (["backbones", "train", "vit-digit"], "did you mean 'vit-digits'?"),
+        (["status", "--store", "mysql://me:secret@host/db"], "choices: sqlite"),
+        (["run", "nowhere.yaml"], "nowhere.yaml"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes_are_one_sentence_with_exit_code_two(
+    measured: Path, arguments: list[str], sentence: str
+) -> None:
+    done = paretoken(measured, *arguments)
+    assert done.returncode == 2, done.stderr
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "secret" not in done.stderr
+    assert not done.stdout
+
+
+def test_listings_are_json(tmp_path: Path) -> None:
+    methods = json.loads(paretoken(tmp_path, "methods", "--json").stdout)
+    assert all(set(row) == {"id", "family", "tier", "status", "paper"} for row in methods)
+    implemented = {row["id"] for row in methods if row["status"] == "implemented"}
+    assert {"identity", "tome", "pitome", "snapkv", "h2o"} <= implemented
+    assert len({row["id"] for row in methods}) == len(methods)
+    backbones = json.loads(paretoken(tmp_path, "backbones", "--json").stdout)
+    assert {row["id"]: row["seeds"] for row in backbones} == {
+        "llama-recall": [0, 1, 2],
+        "vit-digits": [0, 1, 2],
+    }
+    tasks = json.loads(paretoken(tmp_path, "tasks", "--json").stdout)
+    assert {row["id"] for row in tasks} == {"digits", "recall"}
+
+
+def test_one_method_is_described_with_an_example(tmp_path: Path) -> None:
+    page = json.loads(paretoken(tmp_path, "methods", "snapkv", "--json").stdout)
+    assert page["arxiv"] == "2404.14469"
+    assert page["yaml"].startswith("methods: [{snapkv: {")
+    assert "SnapKV" in paretoken(tmp_path, "methods", "snapkv").stdout
+
+
+def test_the_schema_describes_the_sweep_file(tmp_path: Path) -> None:
+    schema = json.loads(paretoken(tmp_path, "schema").stdout)
+    assert {"name", "workloads", "keep"} <= set(schema["properties"])
