@@ -6,8 +6,6 @@ SOURCES := methods sweeps store orchestrator dashboards tests
 
 demo: .venv/.base  ## install, run the quickstart sweep, print its frontier
 	@$(BIN)/paretoken run sweeps/quickstart.yaml
-	@$(BIN)/paretoken frontier quickstart
-	@$(BIN)/paretoken next quickstart
 
 test: .venv/.dev lint  ## linters, types, import contracts, then every test
 	$(BIN)/pytest
