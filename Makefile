@@ -26,7 +26,7 @@ clean:
 # uv then installs the rest in parallel, which takes a fifth of pip's time.
 .venv/.base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt torch uv
+	$(BIN)/pip install -qq --no-compile --disable-pip-version-check -c constraints.txt torch uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e .
 	@touch $@
 

@@ -23,7 +23,7 @@ from methods.backbones.base import Backbone, VacuousCompressionError
 from methods.backbones.registry import adapter_for
 from methods.base import InfeasibleError, Method
 from orchestrator.cost import Cost, PairedLatency, measure_cost, measure_latency
-from sweeps.models import location
+from sweeps.models import location, unchanged
 from sweeps.tasks import registry as tasks_registry
 from sweeps.tasks.base import SizedBatch, Task
 from sweeps.trial import (
@@ -176,7 +176,13 @@ def _baseline_cost(weights: Weights, task: Task[Any, Any], measure: MeasureSpec)
 
 
 def open_backbone(weights: Weights) -> Backbone:
-    """The model, on the GPU if this process may use one."""
+    """The model, on the GPU if this process may use one.
+
+    Raises InfeasibleError if the files are no longer those that were planned: numbers would be
+    recorded under the name of others.
+    """
+    if not unchanged(weights):
+        raise InfeasibleError(f"the weights of {weights.name} changed since the plan; run it again")
     transformers_logging.disable_progress_bar()
     path = location(weights)
     config = AutoConfig.from_pretrained(path, revision=weights.revision)

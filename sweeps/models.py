@@ -103,6 +103,14 @@ def location(weights: Weights) -> str:
     return str(REFERENCE / weights.path) if shipped else weights.path
 
 
+def unchanged(weights: Weights) -> bool:
+    """Whether a directory still holds what was planned; hub models are pinned to a commit."""
+    folder = Path(location(weights))
+    if folder.is_absolute():
+        return folder.is_dir() and fingerprint(folder) == weights.fingerprint
+    return True
+
+
 def fingerprint(folder: Path) -> str:
     """Hash of ``config.json`` and of every safetensors file, 16 hexadecimal digits.
 

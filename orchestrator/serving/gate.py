@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from orchestrator.serving.release import Release
 from orchestrator.trial import build_method, build_task
-from sweeps.models import fingerprint, location
-from sweeps.trial import TrialSpec, Weights
+from sweeps.models import unchanged
+from sweeps.trial import TrialSpec
 
 
 def require_current(release: Release) -> None:
@@ -30,13 +29,5 @@ def _changes(spec: TrialSpec) -> Iterator[str]:
         yield f"other examples of task {spec.task.id!r}"
     if build_method(spec).version != spec.method.version:
         yield f"version {spec.method.version} of method {spec.method.id!r}"
-    if not _same_weights(spec.backbone):
+    if not unchanged(spec.backbone):
         yield f"other weights of {spec.backbone.name!r}"
-
-
-def _same_weights(weights: Weights) -> bool:
-    """Hub models are pinned to a commit; what is on disk may be gone or written over."""
-    folder = Path(location(weights))
-    if folder.is_absolute():
-        return folder.is_dir() and fingerprint(folder) == weights.fingerprint
-    return True

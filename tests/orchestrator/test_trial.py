@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -156,6 +157,19 @@ def test_any_hugging_face_directory_takes_the_same_path(
     )
     for spec in specs(text).values():
         measured(spec)
+
+
+def test_weights_that_changed_since_the_plan_are_not_measured_under_their_name(
+    vit_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(vit_folder, tmp_path / "model")
+    text = SWEEP.format(vit=f"{{hf: {folder}}}", llama="llama-recall")
+    spec = specs(text)["digits", "tome"]
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace("gelu", "relu"))
+    result = run_trial(spec)
+    assert result.failure is FailureKind.INFEASIBLE
+    assert "changed" in (result.error or "")
 
 
 def test_expected_failures_are_typed_and_the_process_lives(
