@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def method(method_id: str) -> Row:
             for name, field in entry.method.model_fields.items()
         },
         "yaml": _example(entry),
-        "about": inspect.getdoc(inspect.getmodule(entry.method)),
+        "about": _reflowed(inspect.getdoc(inspect.getmodule(entry.method)) or ""),
     }
 
 
@@ -106,6 +107,11 @@ def _method(entry: MethodEntry) -> Row:
         "status": "implemented",
         "paper": paper.title if paper else None,
     }
+
+
+def _reflowed(text: str) -> str:
+    """Paragraphs and list items on one line each, for a terminal of any width."""
+    return re.sub(r"(?<!\n)\n(?![\n-])\s*", " ", text)
 
 
 def _catalogue_id(entry: MethodEntry) -> str | None:

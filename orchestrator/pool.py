@@ -163,7 +163,7 @@ class _Pool:
             self._report.count(result)
             self._tell(EventKind.RECORDED, result.trial_id, result)
         if self._recorder.mirrored > mirrored:
-            detail = f"MLflow has {self._recorder.mirrored - mirrored} trials more"
+            detail = f"{self._recorder.mirrored - mirrored} copied to MLflow"
             self._tell(EventKind.MIRRORED, detail=detail)
 
     def _hand_out(self) -> None:

@@ -40,7 +40,7 @@ class StoreLedger:
         from store.repository import Store
 
         self._store = Store(url)
-        self._store.finished([])  # opens the database while workers start
+        self._store.prepare()
         self._mirror = MlflowMirror(url)
 
     def record(self, results: Sequence[TrialResult]) -> None:

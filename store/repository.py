@@ -17,7 +17,7 @@ from store import plans, queries, results
 from store.database import Database
 from store.models import Impossible, Outcomes, Sweep, SweepTrial
 from store.records import Failure, Point, SweepStatus
-from store.serialization import from_parquet
+from store.serialization import from_parquet, to_parquet
 from store.url import masked
 from sweeps.trial import Metrics, TrialResult, TrialSpec
 
@@ -54,6 +54,11 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def prepare(self) -> None:
+        """Open the database and import what recording needs, seconds before the first result."""
+        self.finished([])
+        to_parquet([])
 
     def close(self) -> None:
         """Give connections back; the store stays usable."""

@@ -22,6 +22,7 @@ class SqlLedger:
 
     def __init__(self, url: str) -> None:
         self.store = Store(url)
+        self.store.prepare()
         self.killed_once = Path(f"{self.store.url.removeprefix('sqlite:///')}.killed")
 
     def record(self, results: Sequence[TrialResult]) -> None:
