@@ -33,9 +33,9 @@ def paretoken(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture
-def sweep(tmp_path: Path, vit_folder: Path) -> Path:
-    file = tmp_path / "sweep.yaml"
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory, vit_folder: Path) -> Path:
+    file = tmp_path_factory.mktemp("planned") / "sweep.yaml"
     file.write_text(
         "name: looked-at\n"
         "keep: [1.0, 0.5]\n"
@@ -49,17 +49,18 @@ def sweep(tmp_path: Path, vit_folder: Path) -> Path:
     return file
 
 
-@pytest.fixture
-def measured(sweep: Path) -> Path:
+@pytest.fixture(scope="module")
+def measured(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with results in the default place."""
     from orchestrator.trial import run_trial
 
     spec = load_sweep(sweep)
     planned = plan(spec)
-    with Store(f"sqlite:///{sweep.parent}/.paretoken/paretoken.db") as store:
+    folder = tmp_path_factory.mktemp("measured")
+    with Store(f"sqlite:///{folder}/.paretoken/paretoken.db") as store:
         store.begin_sweep(spec.name, sweep.read_text(), spec.resolved(), planned.trials, [])
         store.record([run_trial(trial.spec) for trial in planned.trials])
-    return sweep.parent
+    return folder
 
 
 def test_help_names_every_command(tmp_path: Path) -> None:
@@ -106,14 +107,17 @@ def test_plan_lists_what_is_impossible_with_the_reason_and_writes_nothing(sweep:
 
 
 @pytest.mark.parametrize("command", ["plan", "run"])
-def test_a_bad_file_gives_located_sentences_and_changes_nothing(sweep: Path, command: str) -> None:
-    sweep.write_text(sweep.read_text().replace("tome", "tomee").replace("keep", "keeep"))
-    done = paretoken(sweep.parent, command, "sweep.yaml")
+def test_a_bad_file_gives_located_sentences_and_changes_nothing(
+    sweep: Path, tmp_path: Path, command: str
+) -> None:
+    bad = sweep.read_text().replace("tome", "tomee").replace("keep", "keeep")
+    (tmp_path / "sweep.yaml").write_text(bad)
+    done = paretoken(tmp_path, command, "sweep.yaml")
     assert done.returncode == 2
     assert "did you mean 'tome'?" in done.stderr
     assert "sweep.yaml:2:1" in done.stderr
     assert "Traceback" not in done.stderr
-    assert [path.name for path in sweep.parent.iterdir()] == ["sweep.yaml"]
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.yaml"]
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,14 @@ from typing import Any
 
 import pytest
 
+from orchestrator.cluster import cluster
+from orchestrator.crew import Resources
+from orchestrator.pool import run_pool
+from orchestrator.trial import run_trial
 from store.mlflow_mirror import MlflowMirror
 from store.repository import Store
+from sweeps.load import load_sweep
+from sweeps.plan import plan
 from sweeps.trial import TIME_METRICS
 
 SWEEP = """
@@ -22,7 +28,6 @@ name: small
 seeds: [0]
 keep: [1.0, 0.5, 8x, 16 tokens]
 measure: {{latency_pairs: 1, latency_batch: 2}}
-resources: {{workers: {workers}, cpus: 0.5}}
 workloads:
   digits:
     task: {{id: digits, num_examples: {num_examples}, batch_size: 8}}
@@ -44,11 +49,9 @@ class Checkout:
         self.folder, self.models = folder, models
         self.write()
 
-    def write(
-        self, *, more: str = "", workers: int = 2, num_examples: int = 8, name: str = "sweep.yaml"
-    ) -> None:
-        settings = {"more": more, "workers": workers, "num_examples": num_examples}
-        (self.folder / name).write_text(SWEEP.format(**self.models, **settings))
+    def write(self, *, more: str = "", num_examples: int = 8) -> None:
+        settings = {"more": more, "num_examples": num_examples}
+        (self.folder / "sweep.yaml").write_text(SWEEP.format(**self.models, **settings))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "orchestrator.cli", *arguments]
@@ -152,15 +155,24 @@ def wait_for_some_trials(url: str, driver: subprocess.Popen[str]) -> int:
 
 
 def test_numbers_are_the_same_bits_for_one_two_and_four_workers(
-    checkout: Checkout, sqlite_mlflow_template: Path, tmp_path: Path
+    checkout: Checkout, tmp_path: Path
 ) -> None:
+    spec = load_sweep(checkout.folder / "sweep.yaml")
+    planned = plan(spec).trials[::3]
     found = []
-    for workers in (1, 2, 4):
-        file = tmp_path / f"{workers}.db"
-        file.write_bytes(sqlite_mlflow_template.read_bytes())
-        checkout.write(workers=workers)
-        checkout.json("run", "sweep.yaml", "--store", f"sqlite:///{file}")
-        found.append(numbers(f"sqlite:///{file}"))
+    with cluster(num_cpus=4):
+        for workers in (1, 2, 4):
+            url = f"sqlite:///{tmp_path}/{workers}.db"
+            with Store(url) as store:
+                store.begin_sweep(spec.name, "", spec.resolved(), planned, [])
+            run_pool(
+                [trial.spec for trial in planned],
+                url,
+                resources=Resources(cpus=1, workers=workers),
+                ledger="tests.orchestrator.ledgers:SqlLedger",
+            )
+            found.append(numbers(url))
+    assert len(found[0]) == len(planned)
     assert found[0] == found[1] == found[2]
 
 
@@ -184,10 +196,6 @@ def test_a_mirror_that_was_left_behind_catches_up(
     file = tmp_path / "paretoken.db"
     file.write_bytes(sqlite_mlflow_template.read_bytes())
     url = f"sqlite:///{file}"
-    from orchestrator.trial import run_trial
-    from sweeps.load import load_sweep
-    from sweeps.plan import plan
-
     spec = load_sweep(checkout.folder / "sweep.yaml")
     planned = plan(spec)
     with Store(url) as store:
