@@ -13,11 +13,15 @@ from statistics import fmean
 from dashboards.rows import QUALITY, Row, variant_labels
 from store.frontier import Direction, Objectives
 from store.records import Point
+from sweeps.trial import BASELINE
 
 COSTS = {
     "tokens": "tokens",
     "flops": "FLOPs",
     "kv": "KV-cache bytes",
+    "weights": "weight bytes",
+    "attended": "attended cache entries",
+    "steps": "forward passes per token",
     "peak_memory": "peak memory",
     "latency": "latency",
 }
@@ -77,7 +81,7 @@ class Panel:
     @property
     def schedules(self) -> list[str]:
         """Schedules under which something was compressed, in the order of the sweep."""
-        compressed = (row.point for row in self.rows if row.point.keep_ratio < 1)
+        compressed = (row.point for row in self.rows if row.point.method != BASELINE)
         return list(dict.fromkeys(point.schedule for point in compressed))
 
     @property
@@ -195,7 +199,7 @@ def _curves(rows: list[Row], cost: str, baseline: XY | None) -> tuple[Curve, ...
     by_schedule: dict[str, list[_Step]] = {}
     for group in {id(row.group): row.group for row in rows}.values():
         x, y = group.spread[cost], group.spread[QUALITY]
-        if group.keep_ratio < 1 and x and y:
+        if group.method != BASELINE and x and y:
             step = (x.mean, y.mean, y.low, y.high)
             by_schedule.setdefault(group.schedule, []).append(step)
     last = [(*baseline, baseline[1], baseline[1])] if baseline else []
@@ -223,7 +227,7 @@ def _staircase(rows: list[Row], cost: str, direction: Direction) -> tuple[XY, ..
 
 def _baseline(rows: list[Row], cost: str) -> XY | None:
     uncompressed = {
-        row.point.seed: position(row.point, cost) for row in rows if row.point.keep_ratio == 1
+        row.point.seed: position(row.point, cost) for row in rows if row.point.method == BASELINE
     }
     if not uncompressed:
         return None

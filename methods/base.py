@@ -1,22 +1,21 @@
-"""What a compression method is, and what it may look at.
+"""What a compression method is.
 
 A method is a frozen pydantic object: its fields are its hyperparameters, its module's docstring
-cites its paper, its folder is the place where it attaches. It turns a context into a
-:class:`~methods.transform.TokenTransform`.
-
-Shapes: B sequences, N tokens that may be reduced, H heads, T query positions, G query heads that
-share one key/value head, D channels of a head or of the residual stream.
+cites its paper, its folder is the place where it attaches. A method that reduces tokens turns a
+context into a :class:`~methods.transform.TokenTransform`; the few kinds of compression that no W
+describes have protocols of their own in their folders.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
-import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from methods.contexts import TokenContext
+from methods.places import Place
+from methods.schedule import Schedule, Uniform
 from methods.transform import TokenTransform
 
 
@@ -38,76 +37,17 @@ class Paper(BaseModel):
     """Row of ``methods/catalogue.csv``, if the paper is one of its 135 methods."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class TokenContext:
-    """One reduction, wherever it happens.
+class Part(NamedTuple):
+    """One method at work, with its budget; a stack of methods has several."""
 
-    ``sizes_BN`` (float) says how many original tokens each token stands for; ``num_keep`` is the
-    budget, 1 <= num_keep < N; ``generator`` is the only source of randomness a method may use, a
-    CPU generator seeded per trial, batch and layer.
-    """
-
-    sizes_BN: Tensor
-    num_keep: int
-    layer: int
-    num_layers: int
-    generator: torch.Generator
-
-    @property
-    def batch(self) -> int:
-        """Number of independent sequences B."""
-        return self.sizes_BN.shape[0]
-
-    @property
-    def num_in(self) -> int:
-        """Number of tokens N that may be reduced."""
-        return self.sizes_BN.shape[1]
-
-    @property
-    def device(self) -> torch.device:
-        """Where the tensors live."""
-        return self.sizes_BN.device
+    method: Method
+    schedule: Schedule
+    keep_ratio: float
+    at: Place | None = None
+    """Where, if it could be at several places and the first is not meant."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class VisionContext(TokenContext):
-    """Patch tokens between attention and MLP of one block. Protected tokens (CLS) are held aside.
-
-    ``hidden_BND`` is the residual stream after attention; ``keys_BHND`` and ``queries_BHND`` are
-    that block's own; ``cls_attention_BHN`` is the class token's attention over the patches, taken
-    from a softmax over all tokens of the block (so its rows sum to at most 1), or None where the
-    model has no class token.
-    """
-
-    hidden_BND: Tensor
-    keys_BHND: Tensor
-    queries_BHND: Tensor
-    cls_attention_BHN: Tensor | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class CacheContext(TokenContext):
-    """One layer's key/value cache after the prompt was read; B counts (sequence, KV head) pairs.
-
-    ``keys_BND`` and ``values_BND`` are the entries of prompt positions 0..N-1, keys after rotary
-    embedding. ``queries_BGTD`` are the queries of prompt positions 0..T-1, after rotary embedding,
-    of the G query heads that share this key/value head. T is N, or N + 1 where the prompt's last
-    token has been read but its own entry is appended only after compression. ``scaling`` multiplies
-    query-key products before softmax. ``num_heads`` is the number of key/value heads; B runs over
-    sequences first and heads last, so ``view(-1, num_heads, ...)`` separates the two.
-    """
-
-    keys_BND: Tensor
-    values_BND: Tensor
-    queries_BGTD: Tensor
-    scaling: float
-    num_heads: int = 1
-
-
-ContextT = TypeVar("ContextT", bound=TokenContext)
-
-
-class Method(BaseModel, Generic[ContextT]):
+class Method(BaseModel):
     """A compression method; its fields are its hyperparameters.
 
     Subclasses live one to a file; the file's name, with dashes, is the method's id, its folder the
@@ -120,17 +60,77 @@ class Method(BaseModel, Generic[ContextT]):
     version: ClassVar[int] = 1
     paper: ClassVar[Paper | None] = None
     """None for controls, which no paper claims."""
+    places: ClassVar[tuple[Place, ...]] = ()
+    """Where the method attaches."""
+    home: ClassVar[Schedule] = Uniform()
+    """The schedule its paper uses: what ``paper`` stands for among a sweep's schedules."""
+
+    @classmethod
+    def id(cls) -> str:
+        """What the method is called: its file's name, with dashes."""
+        return cls.__module__.rpartition(".")[2].replace("_", "-")
+
+    @property
+    def fixed_ratio(self) -> float | None:
+        """The one keep ratio there is, for methods that have no budget to turn; else None.
+
+        A quantiser's is its bits over those of the model's weights.
+        """
+        return None
+
+    @property
+    def simulated(self) -> frozenset[str]:
+        """Costs whose saving is only simulated; the method enters no frontier over them."""
+        return frozenset()
+
+    def parts(self, schedule: Schedule, keep_ratio: float) -> list[Part]:
+        """What is attached to a model for it: the method itself."""
+        return [Part(self, schedule, keep_ratio)]
+
+    def changes_nothing(self, keep_ratio: float) -> bool:
+        """Whether the method at this ratio is exactly the uncompressed model."""
+        return keep_ratio == 1.0 and self.fixed_ratio is None
+
+
+ContextT = TypeVar("ContextT", bound=TokenContext)
+
+
+class TokenMethod(Method, Generic[ContextT]):
+    """A method that reduces tokens by a W.
+
+    It attaches at the places of the context class that it is written for.
+    """
+
     needs_cls: ClassVar[bool] = False
     """Whether the class token's attention is needed; models without one are then impossible."""
+    needs_attention: ClassVar[bool] = False
+    """Whether the block's whole attention is needed (it costs N x N)."""
+    needs_next_attention: ClassVar[bool] = False
+    """Whether the next block's attention is needed, computed one step ahead."""
     proportional_attention: ClassVar[bool] = False
     """Whether later blocks add log(size) to attention logits, as ToMe proposes (eq. 1)."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        for context in cls.__pydantic_generic_metadata__["args"]:
+            if isinstance(context, type) and issubclass(context, TokenContext):
+                cls.places = context.places
 
     def transform(self, ctx: ContextT) -> TokenTransform:
         """W with exactly ``ctx.num_keep`` rows over ``ctx.num_in`` columns."""
         raise NotImplementedError
 
+    def attention_scale(self, num_in: int, num_now: int) -> float:  # noqa: ARG002
+        """Factor on attention logits once ``num_in`` tokens have become ``num_now``."""
+        return 1.0
 
-class ScoringMethod(Method[ContextT], Generic[ContextT]):
+    def unmerge_weights(self, ctx: ContextT, transform: TokenTransform) -> Tensor | None:  # noqa: ARG002
+        """How a dense prediction undoes this W, [B, N, K] with convex rows; None: as W says."""
+        return None
+
+
+class ScoringMethod(TokenMethod[ContextT], Generic[ContextT]):
     """A method that scores every token and keeps the best, in their original order."""
 
     def score(self, ctx: ContextT) -> Tensor:

@@ -1,4 +1,4 @@
-"""The folder is the registry: a file in ``vision/``, ``kv/`` or ``controls/`` is a method.
+"""The folder is the registry: a file in a family's folder, such as ``vision/``, is a method.
 
 ``vision/tome.py`` defines the method ``tome`` of the family ``vision``. Controls attach everywhere,
 so ``vision/*`` means the methods in ``vision/`` and the controls.
@@ -10,16 +10,15 @@ import importlib
 import pkgutil
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import methods
 from methods.base import Method
 from methods.naming import unknown as unknown
+from methods.places import Place
 
-Place = Literal["vision", "kv"]
-PLACES: tuple[Place, ...] = ("vision", "kv")
 CONTROLS = "controls"
-FAMILIES = (*PLACES, CONTROLS)
+NOT_FAMILIES = frozenset({"backbones"})
 
 
 @dataclass(frozen=True)
@@ -28,18 +27,30 @@ class MethodEntry:
 
     id: str
     family: str
-    method: type[Method[Any]]
+    method: type[Method]
 
     @property
     def places(self) -> tuple[Place, ...]:
         """Where the method attaches."""
-        return tuple(place for place in PLACES if self.family in (place, CONTROLS))
+        return self.method.places
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether every hyperparameter has a default."""
+        return not any(field.is_required() for field in self.method.model_fields.values())
+
+
+@cache
+def families() -> tuple[str, ...]:
+    """Folders of methods, sorted."""
+    folders = (m.name for m in pkgutil.iter_modules(methods.__path__) if m.ispkg)
+    return tuple(sorted(set(folders) - NOT_FAMILIES))
 
 
 @cache
 def entries() -> dict[str, MethodEntry]:
     """All methods by id, sorted by family and id. Raises ImportError for a malformed file."""
-    found = [_load(family, name) for family in FAMILIES for name in _module_names(family)]
+    found = [_load(family, name) for family in families() for name in _module_names(family)]
     by_id = {entry.id: entry for entry in found}
     if len(by_id) < len(found):
         raise ImportError(f"two method files share a name: {sorted(e.id for e in found)}")
@@ -54,7 +65,7 @@ def entry(method_id: str) -> MethodEntry:
         raise ValueError(unknown("method", method_id, entries())) from None
 
 
-def build(method_id: str, hyperparameters: dict[str, Any]) -> Method[Any]:
+def build(method_id: str, hyperparameters: dict[str, Any]) -> Method:
     """The method with these hyperparameters; raises ValueError for unknown ids or values."""
     return entry(method_id).method(**hyperparameters)
 
@@ -72,9 +83,9 @@ def _load(family: str, name: str) -> MethodEntry:
         if isinstance(value, type)
         and issubclass(value, Method)
         and value.__module__ == module.__name__
-        # pydantic leaves Method[SomeContext] in the module that subscripts it first
+        # pydantic leaves TokenMethod[SomeContext] in the module that subscripts it first
         and value.__pydantic_generic_metadata__["origin"] is None
     ]
     if len(defined) != 1:
         raise ImportError(f"{module.__file__} must define one Method, found {len(defined)}")
-    return MethodEntry(name.replace("_", "-"), family, defined[0])
+    return MethodEntry(defined[0].id(), family, defined[0])

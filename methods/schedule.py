@@ -7,7 +7,7 @@ because a token that is gone stays gone; in a key/value cache each layer keeps i
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,8 +18,8 @@ class _Schedule(BaseModel):
     def held(self, keep_ratio: float, num_layers: int) -> tuple[float, ...]:
         """Fraction of the original tokens held by each layer, never increasing.
 
-        ``keep_ratio`` is what the last layers hold, in (0, 1]. Raises ValueError where the
-        schedule does not fit ``num_layers``.
+        ``keep_ratio`` in (0, 1] is what the last layers hold, or for :class:`Pyramid` the mean over
+        all layers. Raises ValueError where the schedule does not fit ``num_layers``.
         """
         raise NotImplementedError
 
@@ -96,7 +96,38 @@ class Progressive(_Schedule):
         return f"progressive@{self.first}..{self.last}"
 
 
-Schedule = Annotated[Uniform | OneLayer | Progressive, Field(discriminator="kind")]
+class Pyramid(_Schedule):
+    """Layers hold less and less, in equal steps, and on average the keep ratio.
+
+    PyramidKV (arXiv:2406.02069), section 3.3: the last layer holds the keep ratio divided by
+    ``beta``, the first as much more than the ratio as the last holds less. Where the first would
+    hold more than everything, it holds everything and the last takes the rest, as the official code
+    does (github.com/Zefan-Cai/KVCache-Factory). There each layer keeps an observation window
+    besides; here the window is part of a method's budget.
+    """
+
+    kind: Literal["pyramid"] = "pyramid"
+    beta: float = Field(
+        default=20.0, ge=1, description="Keep ratio over what the last layer holds; 1 is uniform."
+    )
+
+    def held(self, keep_ratio: float, num_layers: int) -> tuple[float, ...]:
+        """An arithmetic sequence whose mean is the keep ratio."""
+        if num_layers == 1:
+            return (keep_ratio,)
+        first = min(2 * keep_ratio - keep_ratio / self.beta, 1.0)
+        step = 2 * (first - keep_ratio) / (num_layers - 1)
+        return tuple(first - layer * step for layer in range(num_layers))
+
+    @property
+    def label(self) -> str:
+        """Names beta unless it is the default."""
+        return "pyramid" if self == Pyramid() else f"pyramid@{self.beta:g}"
+
+
+Schedule = Annotated[Uniform | OneLayer | Progressive | Pyramid, Field(discriminator="kind")]
+KINDS: Final = (Uniform, OneLayer, Progressive, Pyramid)
+"""Every kind of schedule that a sweep can ask for."""
 
 
 def num_held(fraction: float, num_tokens: int) -> int:

@@ -23,7 +23,8 @@ class TokenTransform:
     ``rows`` and ``cols`` are long [B, Z], ``weights`` is floating [B, Z]; entry z puts
     ``weights[b, z]`` times input token ``cols[b, z]`` into output token ``rows[b, z]``. Sequences
     with fewer non-zeros than their neighbours are padded with weight 0. Rows are convex: their
-    weights are not negative and sum to 1.
+    weights are not negative and sum to 1. ``gains`` [B, K], where given, multiply the output
+    tokens: the one thing about a merge that no convex row can say is its length.
     """
 
     rows: Tensor
@@ -31,6 +32,7 @@ class TokenTransform:
     weights: Tensor
     num_in: int
     num_out: int
+    gains: Tensor | None = None
 
     @classmethod
     def identity(
@@ -61,6 +63,17 @@ class TokenTransform:
         shares_BN = weights_BN / totals_BK.gather(1, rows_BN)
         return cls(rows_BN, cols, shares_BN, num_in, num_out)
 
+    @classmethod
+    def mix(cls, weights_BKN: Tensor) -> TokenTransform:
+        """Many to many: every output token an average of any input tokens.
+
+        ``weights_BKN`` are relative weights within a row, not negative, not all 0 in any row.
+        """
+        batch, num_out, num_in = weights_BKN.shape
+        entries = torch.arange(num_out * num_in, device=weights_BKN.device).expand(batch, -1)
+        shares_BKN = weights_BKN / weights_BKN.sum(2, keepdim=True)
+        return cls(entries // num_in, entries % num_in, shares_BKN.flatten(1), num_in, num_out)
+
     @property
     def batch(self) -> int:
         """Number of sequences B."""
@@ -72,13 +85,14 @@ class TokenTransform:
         return self.weights.shape[1] > self.num_out
 
     def __call__(self, x_BND: Tensor) -> Tensor:
-        """W X: [B, N, D] to [B, K, D], in the dtype of ``x_BND``."""
+        """W X, times the gains: [B, N, D] to [B, K, D], in the dtype of ``x_BND``."""
         width = x_BND.shape[-1]
         cols = self.cols[..., None].expand(-1, -1, width)
         rows = self.rows[..., None].expand(-1, -1, width)
         parts_BZD = x_BND.gather(1, cols) * self.weights[..., None].to(x_BND.dtype)
         out_BKD = x_BND.new_zeros(x_BND.shape[0], self.num_out, width)
-        return out_BKD.scatter_add_(1, rows, parts_BZD)
+        out_BKD.scatter_add_(1, rows, parts_BZD)
+        return out_BKD if self.gains is None else out_BKD * self.gains[..., None].to(x_BND.dtype)
 
     def dense(self) -> Tensor:
         """W as [B, K, N]."""

@@ -19,7 +19,7 @@ from transformers import AutoConfig
 from transformers.utils import logging as transformers_logging
 
 from methods import registry as methods_registry
-from methods.backbones.base import Backbone, VacuousCompressionError
+from methods.backbones.base import Backbone, Compression, VacuousCompressionError
 from methods.backbones.registry import adapter_for
 from methods.base import InfeasibleError, Method
 from orchestrator.cost import Cost, PairedLatency, measure_cost, measure_latency
@@ -68,7 +68,7 @@ def build_task(spec: TrialSpec) -> Task[Any, Any]:
     return tasks_registry.build(spec.task.id, spec.task.params)
 
 
-def build_method(spec: TrialSpec) -> Method[Any]:
+def build_method(spec: TrialSpec) -> Method:
     """The method of a trial, with its hyperparameters."""
     return methods_registry.build(spec.method.id, spec.method.params)
 
@@ -99,19 +99,24 @@ def _measure(spec: TrialSpec) -> tuple[Metrics, list[float]]:
 
     with _compressed(backbone, spec) as compression:
         cost = measure_cost(run_baseline)
-        tokens, kv_bytes = list(compression.tokens_per_layer), compression.kv_bytes
+        held = _Held.of(compression)
     outcomes, share, compressor_seconds = _quality(backbone, task, spec)
     latency = _latency(backbone, task, spec, sample)
+    whole = baseline.held
     metrics = Metrics(
         quality=statistics.fmean(outcomes),
         quality_se=statistics.stdev(outcomes) / math.sqrt(len(outcomes)),
         num_examples=len(outcomes),
-        tokens=sum(tokens) / sum(baseline.tokens_per_layer),
-        tokens_per_layer=tokens,
+        tokens=sum(held.tokens_per_layer) / sum(whole.tokens_per_layer),
+        tokens_per_layer=list(held.tokens_per_layer),
         flops=cost.flops / baseline.cost.flops,
         flops_per_example=cost.flops / len(sample),
-        kv=kv_bytes / baseline.kv_bytes if baseline.kv_bytes else None,
-        kv_bytes=kv_bytes if baseline.kv_bytes else None,
+        kv=held.kv_bytes / whole.kv_bytes if whole.kv_bytes else None,
+        kv_bytes=held.kv_bytes if whole.kv_bytes else None,
+        weights=held.weight_bytes / whole.weight_bytes,
+        weight_bytes=held.weight_bytes,
+        attended=held.attended,
+        steps=held.steps / whole.steps if held.steps and whole.steps else None,
         peak_memory=cost.peak_bytes / baseline.cost.peak_bytes,
         peak_bytes=cost.peak_bytes,
         compressor_seconds=compressor_seconds,
@@ -120,6 +125,7 @@ def _measure(spec: TrialSpec) -> tuple[Metrics, list[float]]:
         latency_low=latency and latency.low,
         latency_high=latency and latency.high,
         latency_seconds=latency and latency.seconds / len(sample),
+        simulated=sorted(build_method(spec).simulated),
     )
     return metrics, outcomes
 
@@ -160,10 +166,31 @@ def _latency(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Baseline:
-    cost: Cost
+class _Held:
+    """What one block's record says; it outlives the block."""
+
     tokens_per_layer: tuple[int, ...]
     kv_bytes: int
+    weight_bytes: int
+    attended: float | None
+    steps: float | None
+    """Forward passes per new token."""
+
+    @classmethod
+    def of(cls, compression: Compression) -> _Held:
+        return cls(
+            tuple(compression.tokens_per_layer),
+            compression.kv_bytes,
+            compression.weight_bytes,
+            compression.attended / compression.visible if compression.visible else None,
+            compression.steps / compression.new_tokens if compression.new_tokens else None,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Baseline:
+    cost: Cost
+    held: _Held
 
 
 @cache
@@ -172,7 +199,7 @@ def _baseline_cost(weights: Weights, task: Task[Any, Any], measure: MeasureSpec)
     sample = _head(task.batches()[0], measure.latency_batch)
     with backbone.uncompressed() as compression:
         cost = measure_cost(lambda: task.outcomes(backbone, sample))
-    return _Baseline(cost, tuple(compression.tokens_per_layer), compression.kv_bytes)
+    return _Baseline(cost, _Held.of(compression))
 
 
 def open_backbone(weights: Weights) -> Backbone:

@@ -2,14 +2,15 @@
 
 Pure functions of points, or of anything with a ``workload`` and ``metrics``. Workloads never
 compete with each other. A point without a value for an objective (a KV size in a model without a
-cache) is left out of that frontier. Points that are equal in every objective are on it together.
+cache), or with one that is only simulated, is left out of that frontier. Points that are equal in
+every objective are on it together.
 
 Dominance and hypervolume are exact, from moocore (https://multi-objective.github.io/moocore).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
@@ -24,7 +25,10 @@ Objectives = Mapping[str, Direction]
 Floats = NDArray[np.float64]
 
 RELATIVE = frozenset(
-    {"tokens", "flops", "kv", "peak_memory", "latency", "latency_low", "latency_high"}
+    {
+        *("tokens", "flops", "kv", "weights", "attended", "steps", "peak_memory"),
+        *("latency", "latency_low", "latency_high"),
+    }
 )
 """Costs that are fractions of the uncompressed baseline's."""
 
@@ -40,6 +44,11 @@ class Row(Protocol):
     @property
     def metrics(self) -> Mapping[str, Number | None]:
         """Values by the names of :class:`sweeps.trial.Metrics`."""
+        ...
+
+    @property
+    def simulated(self) -> Collection[str]:
+        """Metrics whose saving is only simulated: no place on a frontier over them."""
         ...
 
 
@@ -150,6 +159,7 @@ class SeedGroup:
     trials: tuple[str, ...]
     spread: dict[str, Spread | None]
     """None where a seed has no value."""
+    simulated: frozenset[str]
 
     @property
     def metrics(self) -> dict[str, Number | None]:
@@ -184,6 +194,7 @@ def _seed_group(points: Sequence[Point]) -> SeedGroup:
         seeds=tuple(point.seed for point in points),
         trials=tuple(point.trial for point in points),
         spread={name: _spread([p.metrics[name] for p in points]) for name in first.metrics},
+        simulated=frozenset().union(*(point.simulated for point in points)),
     )
 
 
@@ -203,7 +214,10 @@ def _by_workload(points: Sequence[Row]) -> dict[str, list[int]]:
 
 def _values(points: Sequence[Row], objectives: Objectives) -> tuple[Floats, NDArray[np.bool_]]:
     """Values [points, objectives], and which points have all of them."""
-    rows = [[point.metrics[name] for name in objectives] for point in points]
+    rows = [
+        [None if name in point.simulated else point.metrics[name] for name in objectives]
+        for point in points
+    ]
     values: Floats = np.array(rows, dtype=np.float64)  # None becomes NaN
     complete: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(values), axis=1)
     return values, complete

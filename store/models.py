@@ -192,6 +192,10 @@ class Measurement(Base):
     flops_per_example: Mapped[float]
     kv: Mapped[float | None]
     kv_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    weights: Mapped[float]
+    weight_bytes: Mapped[int] = mapped_column(BigInteger)
+    attended: Mapped[float | None]
+    steps: Mapped[float | None]
     peak_memory: Mapped[float]
     peak_bytes: Mapped[int] = mapped_column(BigInteger)
     compressor_seconds: Mapped[float]
@@ -200,6 +204,7 @@ class Measurement(Base):
     latency_low: Mapped[float | None]
     latency_high: Mapped[float | None]
     latency_seconds: Mapped[float | None]
+    simulated: Mapped[list[str]] = mapped_column(JSON)
 
 
 class Outcomes(Base):

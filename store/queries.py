@@ -62,6 +62,7 @@ def points(sweep_id: int) -> Select[*tuple[Any, ...]]:
             Trial.seed,
             cast(Measurement.tokens_per_layer, Text),
             cast(Trial.spec, Text),
+            cast(Measurement.simulated, Text),
             *(getattr(Measurement, name) for name in METRIC_NAMES),
         )
         .join(Trial, Trial.id == SweepTrial.trial_id)

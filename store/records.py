@@ -11,8 +11,12 @@ from sweeps.trial import FailureKind, Metrics
 
 Number = int | float
 
-METRIC_NAMES = tuple(name for name in Metrics.model_fields if name != "tokens_per_layer")
+NOT_NUMBERS = frozenset({"tokens_per_layer", "simulated"})
+METRIC_NAMES = tuple(name for name in Metrics.model_fields if name not in NOT_NUMBERS)
 """Every metric that is one number."""
+
+
+_NONE: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class Point:
     seed: int
     tokens_per_layer_json: str
     spec_json: str
+    simulated_json: str
     metrics: dict[str, Number | None]
     """Every metric that is one number, by the names of :class:`sweeps.trial.Metrics`."""
 
@@ -41,6 +46,11 @@ class Point:
     def hyperparameters(self) -> dict[str, Any]:
         """The method's resolved hyperparameters."""
         return dict(json.loads(self.hyperparameters_json))
+
+    @property
+    def simulated(self) -> frozenset[str]:
+        """Metrics whose saving is only simulated."""
+        return frozenset(json.loads(self.simulated_json)) if self.simulated_json != "[]" else _NONE
 
     @property
     def tokens_per_layer(self) -> list[int]:

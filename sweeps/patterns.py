@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from pydantic import PlainValidator
 
 from methods import registry
-from methods.registry import FAMILIES, PLACES, MethodEntry
+from methods.places import PLACES
+from methods.registry import MethodEntry, families
 from sweeps.mistakes import Loc, expected, refuse, unknown_name, wrong
 from sweeps.schema_parts import AsWritten, first_sentence, named
 
@@ -16,10 +17,12 @@ from sweeps.schema_parts import AsWritten, first_sentence, named
 def matching(pattern: str) -> list[MethodEntry]:
     """Methods meant by an id (``tome``, ``vision/tome``) or a pattern (``vision/*``, ``*knn*``).
 
-    A place (``vision``, ``kv``) stands for every method that attaches there, controls included.
+    A place (``vision``, ``kv``) stands for every method that attaches there, controls included; a
+    pattern means no method that needs parameters.
     """
     found = registry.entries().values()
-    return [entry for entry in found if any(fnmatchcase(n, pattern) for n in names_of(entry))]
+    named = [entry for entry in found if any(fnmatchcase(n, pattern) for n in names_of(entry))]
+    return [entry for entry in named if entry.stands_alone] if is_pattern(pattern) else named
 
 
 def names_of(entry: MethodEntry) -> tuple[str, ...]:
@@ -45,7 +48,7 @@ def require_method(name: str, loc: Loc) -> None:
     """Raises ValidationError at ``loc`` unless the name stands for at least one method."""
     if matching(name):
         return
-    patterns = [f"{family}/*" for family in FAMILIES]
+    patterns = [f"{family}/*" for family in families()]
     ids = list(registry.entries())
     if is_pattern(name):
         raise refuse(unknown_name("method pattern", name, [*patterns, *ids], loc))
@@ -64,7 +67,7 @@ def method_descriptions() -> dict[str, str]:
 
 def pattern_schema() -> dict[str, Any]:
     """JSON Schema of a name or pattern."""
-    groups = {f"{family}/*": f"Every method in {family}/." for family in FAMILIES}
+    groups = {f"{family}/*": f"Every method in {family}/." for family in families()}
     groups |= {f"{place}/*": f"Every method for {place}, controls included." for place in PLACES}
     any_pattern = {"type": "string", "pattern": r"[*?\[]", "description": "A pattern of names."}
     return {"anyOf": [named(method_descriptions() | groups), any_pattern]}

@@ -21,9 +21,9 @@ from sweeps.keep import Keep, KeepRange
 from sweeps.mistakes import SweepFileError
 from sweeps.models import MissingSeedError, Model, ModelError
 from sweeps.patterns import matching
-from sweeps.site import BASELINE, Refusal, Site
+from sweeps.site import Refusal, Site
 from sweeps.spec import SweepSpec, Workload, WorkloadAxes
-from sweeps.trial import MeasureSpec, Named, TrialSpec
+from sweeps.trial import BASELINE, MeasureSpec, Named, TrialSpec
 
 
 class PlannedTrial(NamedTuple):
@@ -69,7 +69,13 @@ class _Candidate(NamedTuple):
 
     method: _Variant
     keep: Keep
-    schedule: Schedule
+    schedule: Schedule | None
+    """None is the schedule of the method's paper."""
+
+    @property
+    def schedule_label(self) -> str:
+        """What tables call the schedule."""
+        return (self.method.method.home if self.schedule is None else self.schedule).label
 
 
 @dataclass(frozen=True)
@@ -77,16 +83,17 @@ class _Variant:
     """A method with its hyperparameters."""
 
     entry: MethodEntry
+    method: Method
     named: Named
     label: str
 
     @classmethod
-    def of(cls, entry: MethodEntry, method: Method[Any]) -> _Variant:
+    def of(cls, entry: MethodEntry, method: Method) -> _Variant:
         params = method.model_dump(mode="json")
         named = Named(id=entry.id, version=entry.method.version, params=params)
         changed = method.model_dump(mode="json", exclude_defaults=True)
         listed = ", ".join(f"{key}={value}" for key, value in changed.items())
-        return cls(entry, named, f"{entry.id}({listed})" if listed else entry.id)
+        return cls(entry, method, named, f"{entry.id}({listed})" if listed else entry.id)
 
 
 def plan(spec: SweepSpec) -> Plan:
@@ -175,7 +182,7 @@ class _Expansion:
 
 def _trial(site: Site, candidate: _Candidate) -> TrialSpec:
     method, keep, schedule = candidate
-    return site.trial(method.entry, method.named, keep, schedule)
+    return site.trial(method.method, method.named, keep, schedule)
 
 
 def _weights(trial: PlannedTrial) -> tuple[str, str]:
@@ -183,8 +190,9 @@ def _weights(trial: PlannedTrial) -> tuple[str, str]:
 
 
 def _impossible(workload: str, seed: int, candidate: _Candidate, reason: str) -> Impossible:
-    method, keep, schedule = candidate
-    return Impossible(workload, method.label, keep.label, schedule.label, seed, reason)
+    method, keep, _ = candidate
+    label = candidate.schedule_label
+    return Impossible(workload, method.label, keep.label, label, seed, reason)
 
 
 def _surplus(trial: PlannedTrial, candidate: _Candidate, reason: str) -> Impossible:

@@ -5,19 +5,18 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from methods.backbones.base import Backbone
 from methods.backbones.registry import adapter_for
-from methods.registry import MethodEntry
+from methods.base import InfeasibleError, Method
 from methods.registry import entry as method_entry
 from methods.schedule import Schedule, Uniform, num_held
 from sweeps.keep import Keep
 from sweeps.models import Model, ModelError
 from sweeps.tasks.base import Task
-from sweeps.trial import MeasureSpec, Named, TrialSpec
+from sweeps.trial import BASELINE, MeasureSpec, Named, TrialSpec
 
-BASELINE: Final = "identity"
 T = TypeVar("T")
 
 
@@ -39,26 +38,32 @@ class Site:
 
     def require_match(self) -> None:
         """Raises Refusal where model and task do not fit each other."""
-        if self.adapter.place != self.task.place:
+        here = self.adapter.places[0]
+        if here != self.task.place:
             raise Refusal(
                 f"task {self.task.id} needs a model with {self.task.place} tokens, "
-                f"{self.name} has {self.adapter.place} tokens"
+                f"{self.name} has {here} tokens"
             )
         reason = self._read(lambda: self.task.incompatible_with(self.model.config))
         if reason is not None:
             raise Refusal(reason)
 
-    def trial(self, entry: MethodEntry, method: Named, keep: Keep, schedule: Schedule) -> TrialSpec:
-        """The trial of one combination. Raises Refusal."""
-        reason = self._why_not(entry)
+    def trial(
+        self, method: Method, named: Named, keep: Keep, schedule: Schedule | None
+    ) -> TrialSpec:
+        """The trial of one combination; a schedule of None is the paper's own. Raises Refusal."""
+        reason = self._why_not(method, named)
         if reason is not None:
             raise Refusal(reason)
+        if method.fixed_ratio is not None:
+            return self._spec(named, method.home, method.fixed_ratio)
+        schedule = method.home if schedule is None else schedule
         ratio = self._ratio(keep, schedule)
-        if ratio == 1.0:
+        if method.changes_nothing(ratio):
             return self._baseline
-        if entry.id == BASELINE:
+        if named.id == BASELINE:
             raise Refusal(f"{BASELINE} keeps every token, so it runs at keep 1.0 only")
-        return self._spec(method, schedule, ratio)
+        return self._spec(named, schedule, ratio)
 
     @cached_property
     def adapter(self) -> type[Backbone]:
@@ -102,17 +107,20 @@ class Site:
             measure=self.measure,
         )
 
-    def _why_not(self, entry: MethodEntry) -> str | None:
-        if entry.id not in self.reasons:
-            self.reasons[entry.id] = self._reason(entry)
-        return self.reasons[entry.id]
+    def _why_not(self, method: Method, named: Named) -> str | None:
+        key = named.model_dump_json()
+        if key not in self.reasons:
+            self.reasons[key] = self._reason(method)
+        return self.reasons[key]
 
-    def _reason(self, entry: MethodEntry) -> str | None:
-        place = self.adapter.place
-        if place not in entry.places:
-            there = " and ".join(entry.places)
-            return f"{entry.id} compresses {there} tokens, {self.name} compresses {place} tokens"
-        return self._read(lambda: self.adapter.why_not(self.model.config, entry.method))
+    def _reason(self, method: Method) -> str | None:
+        try:
+            stages = self.adapter.stages(method, method.home, 1.0)
+        except InfeasibleError as error:
+            return f"{error} ({self.name})"
+        config = self.model.config
+        found = (self._read(partial(self.adapter.why_not, config, s.method)) for s in stages)
+        return next((reason for reason in found if reason is not None), None)
 
     def _ratio(self, keep: Keep, schedule: Schedule) -> float:
         """The keep ratio that a budget means here. Raises Refusal."""
@@ -143,7 +151,7 @@ class Site:
 
     def _affordable(self, keep: Keep, schedule: Schedule) -> int:
         """The most tokens whose keys and values, summed over layers, fit the bytes."""
-        if self.adapter.place != "kv":
+        if "kv" not in self.adapter.places:
             raise Refusal(f"{keep.label}: {self.name} has no key/value cache")
         per_token = self._kv_bytes_per_token
         whole = per_token * self.num_tokens

@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
-from methods.registry import Place
+from methods.places import Place
 from sweeps.choices import BackboneItem, TaskItem
 from sweeps.fields import CACHE_COSTS, LATENCIES, Direction, Measure, Objectives, Workers
 from sweeps.keep import KeepItem
@@ -150,7 +150,7 @@ class SweepSpec(Axes):
             found = (getattr(own, name), getattr(self, name))
             return next((value for value in found if value is not None), default)
 
-        cost = "flops" if own.place == "vision" else "kv"
+        cost = "kv" if own.place == "kv" else "flops"
         direction = tasks_registry.entry(own.task.id).task.direction
         objectives: dict[str, Direction] = {"quality": direction, cost: "minimize"}
         return WorkloadAxes(
@@ -197,7 +197,7 @@ class SweepSpec(Axes):
             own = workload.objectives is not None
             loc: Loc = ("workloads", name, "objectives") if own else ("objectives",)
             for objective in (workload.objectives if own else self.objectives) or {}:
-                if objective in CACHE_COSTS and workload.place != "kv":
+                if objective in CACHE_COSTS and workload.place == "vision":
                     sentence = f"{name} has no key/value cache, so {objective!r} is not measured"
                     found.append(wrong(sentence, (*loc, objective), at_key=True))
                 if objective in LATENCIES and not self.measure.latency_pairs:

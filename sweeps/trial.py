@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from methods.schedule import Schedule
+
+BASELINE: Final = "identity"
+"""The method that every other is compared with."""
 
 
 class _Frozen(BaseModel):
@@ -114,6 +117,14 @@ class Metrics(_Frozen):
     kv: float | None
     """Bytes of keys and values held, over the baseline's; None where there is no cache."""
     kv_bytes: int | None
+    weights: float = 1.0
+    """Bytes of the weights as held, over the baseline's."""
+    weight_bytes: int = 0
+    attended: float | None = None
+    """Cache entries that decoding steps read, over those they could have read; None where nothing
+    is decoded."""
+    steps: float | None = None
+    """Forward passes per new token, over the baseline's; None where nothing is decoded."""
     peak_memory: float
     peak_bytes: int
     """Largest sum of live tensor bytes during a forward pass of the cost batch; no weights."""
@@ -128,6 +139,8 @@ class Metrics(_Frozen):
     """Smallest and largest ratio over the pairs."""
     latency_seconds: float | None
     """Median wall time per example, compressed."""
+    simulated: list[str] = Field(default_factory=list)
+    """Metrics whose saving the method only simulates; they enter no frontier."""
 
 
 TIME_METRICS = frozenset(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import (
     BaseModel,
@@ -18,7 +18,7 @@ from pydantic import (
 
 from methods.base import Method
 from methods.registry import MethodEntry
-from methods.schedule import OneLayer, Progressive, Schedule, Uniform
+from methods.schedule import KINDS, Schedule
 from sweeps.mistakes import (
     Loc,
     expected,
@@ -39,11 +39,19 @@ from sweeps.patterns import (
 from sweeps.schema_parts import AsWritten, first_sentence, named, or_list, with_parameters
 
 Axes = dict[str, list[JsonValue]]
-SCHEDULES: dict[str, type[Uniform] | type[OneLayer] | type[Progressive]] = {
-    "uniform": Uniform,
-    "one-layer": OneLayer,
-    "progressive": Progressive,
+SCHEDULES: dict[str, type[BaseModel]] = {
+    get_args(model.model_fields["kind"].annotation)[0]: model for model in KINDS
 }
+
+
+class PapersOwn(BaseModel):
+    """For each method the schedule of its paper."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+PAPER = "paper"
+CHOICES: dict[str, type[BaseModel]] = SCHEDULES | {PAPER: PapersOwn}
 
 
 class Choice(BaseModel):
@@ -70,7 +78,7 @@ class Choice(BaseModel):
 class MethodChoice(Choice):
     """One method with hyperparameters, or a pattern that stands for several methods."""
 
-    def expand(self) -> list[tuple[MethodEntry, Method[Any]]]:
+    def expand(self) -> list[tuple[MethodEntry, Method]]:
         """The methods that are meant, in the registry's order."""
         return [
             (entry, strictly(entry.method, params))
@@ -82,9 +90,12 @@ class MethodChoice(Choice):
 class ScheduleChoice(Choice):
     """One kind of schedule with its parameters."""
 
-    def expand(self) -> list[Schedule]:
-        """The schedules that are meant."""
-        return [strictly(SCHEDULES[self.name], params) for params in self.combinations()]
+    def expand(self) -> list[Schedule | None]:
+        """The schedules that are meant; None is that of the method's paper."""
+        if self.name == PAPER:
+            return [None]
+        kind: Any = SCHEDULES[self.name]
+        return [strictly(kind, params) for params in self.combinations()]
 
 
 def parse_method(value: Any) -> MethodChoice:
@@ -106,10 +117,10 @@ def parse_schedule(value: Any) -> ScheduleChoice:
     if isinstance(value, ScheduleChoice):
         return value
     name, params = _name_and_params(value, "a schedule or {schedule: {parameter: value}}")
-    if name not in SCHEDULES:
+    if name not in CHOICES:
         loc = (name,) if isinstance(value, dict) else ()
-        raise refuse(unknown_name("schedule", name, SCHEDULES, loc, at_key=bool(loc)))
-    return ScheduleChoice(name=name, axes=_axes(name, SCHEDULES[name], params, hidden=("kind",)))
+        raise refuse(unknown_name("schedule", name, CHOICES, loc, at_key=bool(loc)))
+    return ScheduleChoice(name=name, axes=_axes(name, CHOICES[name], params, hidden=("kind",)))
 
 
 def _name_and_params(value: Any, noun: str) -> tuple[str, dict[str, Any]]:
@@ -190,9 +201,9 @@ def _method_schema() -> dict[str, Any]:
 
 
 def _schedule_schema() -> dict[str, Any]:
-    texts = {name: first_sentence(model.__doc__) for name, model in SCHEDULES.items()}
+    texts = {name: first_sentence(model.__doc__) for name, model in CHOICES.items()}
     parameters = {
-        name: _parameter_schema(model, hidden=("kind",)) for name, model in SCHEDULES.items()
+        name: _parameter_schema(model, hidden=("kind",)) for name, model in CHOICES.items()
     }
     return {"anyOf": [named(texts), with_parameters(texts, parameters)]}
 

@@ -2,7 +2,7 @@
 
 Transformers calls attention through a registry of functions. This module registers one, called
 :data:`NAME`, that runs PyTorch's scaled dot-product attention after showing its inputs to a *tap*,
-if one is attached to that attention module. Open every model with ``attn_implementation=NAME``,
+if any is attached to that attention module. Open every model with ``attn_implementation=NAME``,
 compressed or not: without a tap it is the library's own ``sdpa``, bit for bit.
 
 The mask function must be registered under the same name. Without it transformers builds no mask at
@@ -13,8 +13,10 @@ Shapes: B sequences, H query heads, K key/value heads, T queries, N keys, D chan
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 from torch import Tensor, nn
@@ -24,34 +26,45 @@ from transformers.modeling_utils import AttentionInterface
 
 NAME: Final = "paretoken"
 
-Tap = Callable[[nn.Module, Tensor, Tensor, Tensor, Tensor | None], Tensor | None]
-"""``tap(module, query_BHTD, key_BKND, value_BKND, mask) -> mask``.
 
-Queries and keys come after rotary embedding, keys and values after the cache was extended and
-before heads are repeated. The mask is None (causal where the module is causal and T > 1, else
-everything is visible), boolean (True is visible) or additive, broadcastable to [B, H, T, N]. What
-the tap returns is used in its place.
-"""
+@dataclass(frozen=True, slots=True)
+class AttentionCall:
+    """What one attention layer is about to compute.
 
-_taps: dict[nn.Module, Tap] = {}
+    Queries and keys come after rotary embedding, keys and values after the cache was extended and
+    before heads are repeated. ``mask`` is None (causal where the module is causal and T > 1, else
+    everything is visible), boolean (True is visible) or additive, broadcastable to [B, H, T, N].
+    """
+
+    query_BHTD: Tensor
+    key_BKND: Tensor
+    value_BKND: Tensor
+    mask: Tensor | None
+
+
+Tap = Callable[[nn.Module, AttentionCall], AttentionCall]
+"""``tap(module, call) -> call``: what the tap returns is computed, or shown to the next tap."""
+
+_taps: dict[nn.Module, list[Tap]] = defaultdict(list)
 
 
 @contextmanager
 def attach(modules: Iterable[nn.Module], tap: Tap) -> Iterator[None]:
     """Show ``tap`` every attention call of ``modules`` (attention modules) inside the block.
 
-    Raises RuntimeError if one of them has a tap already; on any exit exactly the taps attached
-    here are removed.
+    Several taps see a call in the order in which they were attached; on any exit exactly the one
+    attached here is removed.
     """
     tapped = list(modules)
-    if any(module in _taps for module in tapped):
-        raise RuntimeError("an attention module has a tap already; compressed blocks do not nest")
-    _taps.update(dict.fromkeys(tapped, tap))
+    for module in tapped:
+        _taps[module].append(tap)
     try:
         yield
     finally:
         for module in tapped:
-            del _taps[module]
+            _taps[module].remove(tap)
+            if not _taps[module]:
+                del _taps[module]
 
 
 def is_tapped(module: nn.Module) -> bool:
@@ -67,11 +80,11 @@ def _tapped_attention(
     attention_mask: Tensor | None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    tap = _taps.get(module)
-    if tap is not None:
-        attention_mask = tap(module, query, key, value, attention_mask)
+    call = AttentionCall(query, key, value, attention_mask)
+    for tap in _taps.get(module, ()):
+        call = tap(module, call)
     output: tuple[Tensor, None] = sdpa_attention_forward(
-        module, query, key, value, attention_mask, **kwargs
+        module, call.query_BHTD, call.key_BKND, call.value_BKND, call.mask, **kwargs
     )
     return output
 

@@ -5,19 +5,31 @@ from __future__ import annotations
 import hashlib
 import time
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from methods.base import Method
+from methods.base import InfeasibleError, Method
 from methods.controls.identity import Identity
-from methods.registry import Place
+from methods.places import PLACES, Place
 from methods.schedule import Schedule, Uniform
 from methods.transform import TokenTransform
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One method at work at one place."""
+
+    place: Place
+    method: Any
+    """A :class:`~methods.base.Method` of the kind that attaches there."""
+    schedule: Schedule
+    keep_ratio: float
 
 
 class VacuousCompressionError(RuntimeError):
@@ -28,16 +40,29 @@ class VacuousCompressionError(RuntimeError):
 class Compression:
     """What happened inside one ``with backbone.compressed(...)`` block; one instance per block.
 
-    The per-forward fields describe the latest forward pass; ``seconds`` adds up over the block.
+    The per-forward fields describe the latest forward pass; times and counts of steps, entries and
+    positions add up over the block.
     """
 
     tokens_per_layer: list[int] = field(default_factory=list)
     """Tokens of one sequence that enter each layer's attention (vision), or that each layer's cache
-    holds after compression (cache)."""
-    transforms: dict[int, TokenTransform] = field(default_factory=dict)
-    """W by layer, in the order of application."""
+    holds after the prompt was read and compressed (language)."""
+    transforms: dict[Place, dict[int, TokenTransform]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    """W by place and layer, in the order of application."""
     kv_bytes: int = 0
     """Bytes of keys and values held per sequence once compressed; 0 where there is no cache."""
+    weight_bytes: int = 0
+    """Bytes of the weights as held inside the block."""
+    attended: int = 0
+    """Cache entries that decoding steps read, summed over steps, layers and heads."""
+    visible: int = 0
+    """Cache entries that they could have read."""
+    steps: int = 0
+    """Forward passes of the language model after the prompt was read."""
+    new_tokens: int = 0
+    """Tokens that these gave, per sequence."""
     seconds: float = 0.0
     """Time spent in the method itself: scoring, building W and applying it."""
     reads: int = 0
@@ -59,12 +84,16 @@ class Backbone(ABC):
     Several ``compressed`` blocks over one backbone may follow each other but not nest.
     """
 
-    place: ClassVar[Place]
+    places: ClassVar[tuple[Place, ...]]
+    """Where methods attach; a method that could at several attaches at the first."""
+    recorded: ClassVar[tuple[Place, ...]]
+    """Places whose attachment keeps the record, so that one is always there."""
     architectures: ClassVar[tuple[str, ...]]
     """Names in ``config.json``'s ``architectures`` that this adapter opens."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model: Any = model.eval().requires_grad_(False)
+        self._compressed = False
 
     @property
     def device(self) -> torch.device:
@@ -79,8 +108,8 @@ class Backbone(ABC):
 
     @classmethod
     @abstractmethod
-    def why_not(cls, config: dict[str, Any], method: type[Method[Any]]) -> str | None:
-        """Why a method cannot work on a model with this ``config.json``, or None if it can."""
+    def why_not(cls, config: dict[str, Any], method: Method) -> str | None:
+        """Why a method that attaches here cannot work on a model with this ``config.json``."""
 
     @classmethod
     @abstractmethod
@@ -93,19 +122,81 @@ class Backbone(ABC):
         """Open a local model directory or a hub id; only safetensors weights are accepted."""
 
     @abstractmethod
+    def attach(
+        self, stage: Stage, seed: int, compression: Compression
+    ) -> AbstractContextManager[None]:
+        """Put one method to work at one place, and note what it does in ``compression``.
+
+        Raises :class:`VacuousCompressionError` on leaving the block if the stage asked for fewer
+        tokens and a forward pass went by without it.
+        """
+
+    @contextmanager
     def compressed(
-        self, method: Method[Any], schedule: Schedule, keep_ratio: float, seed: int
-    ) -> AbstractContextManager[Compression]:
+        self, method: Method, schedule: Schedule, keep_ratio: float, seed: int
+    ) -> Iterator[Compression]:
         """Compress every forward pass inside the block.
 
         ``seed`` fixes the methods' randomness: two blocks with equal arguments give equal bits.
-        Raises :class:`VacuousCompressionError` on leaving the block if ``keep_ratio`` asked for
-        fewer tokens and a forward pass went by without it.
+        Raises InfeasibleError if a method attaches nowhere here, RuntimeError if blocks nest, and
+        :class:`VacuousCompressionError` as :meth:`attach` does.
         """
+        if self._compressed:
+            raise RuntimeError("this backbone is compressed already; compressed blocks do not nest")
+        compression = Compression(weight_bytes=_weight_bytes(self.model))
+        with ExitStack() as stack:
+            self._compressed = True
+            stack.callback(setattr, self, "_compressed", False)
+            for stage in self.stages(method, schedule, keep_ratio):
+                stack.enter_context(self.attach(stage, seed, compression))
+            yield compression
+
+    @classmethod
+    def stages(cls, method: Method, schedule: Schedule, keep_ratio: float) -> list[Stage]:
+        """What is attached where, in the order in which an input passes the places.
+
+        Raises InfeasibleError if a method attaches nowhere here or two would share a place.
+        """
+        found = [
+            Stage(cls.place_of(part.method, part.at), part.method, part.schedule, part.keep_ratio)
+            for part in method.parts(schedule, keep_ratio)
+        ]
+        by_place = {place: _untouched(place) for place in cls.recorded}
+        by_place |= {stage.place: stage for stage in found}
+        if len({stage.place for stage in found}) < len(found):
+            places = ", ".join(stage.place for stage in found)
+            raise InfeasibleError(f"two stages of a stack cannot share a place: {places}")
+        return [by_place[place] for place in PLACES if place in by_place]
+
+    @classmethod
+    def place_of(cls, method: Method, at: Place | None = None) -> Place:
+        """Where a method attaches here. Raises InfeasibleError if nowhere."""
+        wanted = method.places if at is None else [p for p in method.places if p == at]
+        place = next((place for place in cls.places if place in wanted), None)
+        if place is None:
+            there = " and ".join(method.places if at is None else [at])
+            here = " and ".join(cls.places)
+            raise InfeasibleError(f"{method.id()} attaches to {there}, this model has {here}")
+        return place
 
     def uncompressed(self) -> AbstractContextManager[Compression]:
         """The baseline with its record: nothing is touched, everything is noted."""
         return self.compressed(Identity(), Uniform(), keep_ratio=1.0, seed=0)
+
+
+def _untouched(place: Place) -> Stage:
+    return Stage(place, Identity(), Uniform(), 1.0)
+
+
+def _weight_bytes(model: nn.Module) -> int:
+    """Bytes of the storages behind parameters and buffers; tied ones count once."""
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in _held(model)}
+    return sum(storages.values())
+
+
+def _held(model: nn.Module) -> Iterator[torch.Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()
 
 
 def layer_generator(seed: int, forward_pass: int, layer: int) -> torch.Generator:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from methods.backbones.attention_tap import AttentionCall
 from methods.backbones.base import Compression, VacuousCompressionError, layer_generator
-from methods.backbones.kv_cache import EvictableLayer
-from methods.base import CacheContext, Method
+from methods.backbones.kv_cache import EvictableLayer, RaggedLayer
+from methods.base import InfeasibleError
+from methods.contexts import CacheContext
+from methods.kv._base import HeadwiseMethod, MergesValues
 from methods.schedule import num_held
 from methods.transform import TokenTransform
 
@@ -26,7 +29,7 @@ class _Sequence:
     """The prompt under way: its cache, and what reading the compressed layers needs."""
 
     layers: list[EvictableLayer]
-    num_cached: int
+    num_dropped: int
     size_bias: dict[int, Tensor | None]
     """Additive mask [B, H, 1, S] of a compressed layer, or None where sizes are not weighed."""
     filled: set[int]
@@ -46,32 +49,39 @@ class CacheCompressor:
 
     def __init__(
         self,
-        method: Method[Any],
+        method: Any,
         held: Sequence[float],
         seed: int,
         modules: Sequence[nn.Module],
+        compression: Compression,
     ) -> None:
         self.method = method
         self.held = tuple(held)
         self.seed = seed
-        self.compression = Compression()
+        self.compression = compression
+        self.transforms = compression.transforms["kv"]
         self.number = -1
+        self.reads = 0
         self.without_effect = 0
         self._index = {module: layer for layer, module in enumerate(modules)}
         self._sequence: _Sequence | None = None
 
     @contextmanager
-    def sequence(self, cache: Any, num_cached: int) -> Iterator[None]:
-        """Everything from reading a prompt to the last token; ``num_cached`` entries are cut."""
+    def sequence(self, cache: Any, num_dropped: int) -> Iterator[None]:
+        """Everything from reading a prompt to the last token.
+
+        The entries of the prompt's last ``num_dropped`` tokens are not cached, those before are
+        cut.
+        """
         self.number += 1
-        self.compression.transforms.clear()
-        self.compression.reads = 0
-        self._sequence = _Sequence(cache.layers, num_cached, {}, set())
+        self.transforms.clear()
+        self.reads = self.compression.reads = 0
+        self._sequence = _Sequence(cache.layers, num_dropped, {}, set())
         try:
             yield
         finally:
             self._sequence = None
-        happened = self.compression.transforms and self.compression.reads
+        happened = self.transforms and self.reads
         self.without_effect += bool(min(self.held) < 1 and not happened)
 
     def record(self) -> None:
@@ -91,22 +101,30 @@ class CacheCompressor:
                 f"{min(self.held):.4g} of them"
             )
 
-    def tap(
-        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
-    ) -> Tensor | None:
+    def tap(self, module: nn.Module, call: AttentionCall) -> AttentionCall:
         """Compress on a layer's first call for a prompt, give the right mask on later ones."""
         layer = self._index[module]
         if self._sequence is None:
             self._note_stray_call(layer)
-            return mask
+            return call
         if layer not in self._sequence.filled:
             self._sequence.filled.add(layer)
-            self._compress(layer, module, query, key, value)
-            return mask
-        self.compression.reads += layer in self._sequence.size_bias
+            self._compress(layer, module, call)
+            return call
+        self._note_read(layer)
         if not self._sequence.compressed:
-            return mask
-        return _reading_mask(query, key, self._sequence.size_bias.get(layer))
+            return call
+        bias = self._sequence.size_bias.get(layer)
+        padding_BKS = self._sequence.layers[layer].padding
+        if padding_BKS is not None:
+            bias = _hiding(padding_BKS, call.query_BHTD)
+        return replace(call, mask=reading_mask(call.query_BHTD, call.key_BKND, bias))
+
+    def _note_read(self, layer: int) -> None:
+        assert self._sequence is not None
+        is_compressed = layer in self._sequence.size_bias
+        self.reads += is_compressed
+        self.compression.reads += is_compressed
 
     def _note_stray_call(self, layer: int) -> None:
         """Somebody called the model past the backbone: a forward pass that is not compressed."""
@@ -114,24 +132,35 @@ class CacheCompressor:
             self.number += 1
             self.without_effect += min(self.held) < 1
 
-    def _compress(self, layer: int, module: Any, query: Tensor, key: Tensor, value: Tensor) -> None:
+    def _compress(self, layer: int, module: Any, call: AttentionCall) -> None:
         assert self._sequence is not None
-        num_cached = self._sequence.num_cached
+        num_dropped = self._sequence.num_dropped
+        num_cached = call.key_BKND.shape[2] - num_dropped
         num_keep = num_held(self.held[layer], num_cached)
         if num_keep >= num_cached:
             return
+        query, key, value = call.query_BHTD, call.key_BKND, call.value_BKND
         with self.compression.timed(key.device):
             keys, values = key[:, :, :num_cached], value[:, :, :num_cached]
             context = self._context(layer, module, query, keys, values, num_keep)
             transform = self.method.transform(context)
-            kept = (*key.shape[:2], num_keep, key.shape[-1])
-            self._sequence.layers[layer].hold(
-                transform(context.keys_BND).view(kept),
-                transform(context.values_BND).view(kept),
-                num_cached,
-            )
+            held = self._sequence.layers[layer]
+            keep = _keep_headwise if isinstance(self.method, HeadwiseMethod) else self._keep
+            self._sequence.layers[layer] = keep(held, context, transform, held.seen - num_dropped)
             self._sequence.size_bias[layer] = self._size_bias(transform, query, context)
-        self.compression.transforms[layer] = transform
+        self.transforms[layer] = transform
+
+    def _keep(
+        self, layer: EvictableLayer, context: CacheContext, transform: TokenTransform, seen: int
+    ) -> EvictableLayer:
+        """The layer with W K and, unless the method merges values its own way, W V."""
+        if isinstance(self.method, MergesValues):
+            values_BKD = self.method.merged_values(context, transform)
+        else:
+            values_BKD = transform(context.values_BND)
+        by_head = (-1, context.num_heads, *values_BKD.shape[1:])
+        layer.hold(transform(context.keys_BND).view(by_head), values_BKD.view(by_head), seen)
+        return layer
 
     def _context(
         self, layer: int, module: Any, query: Tensor, keys: Tensor, values: Tensor, num_keep: int
@@ -163,7 +192,29 @@ class CacheCompressor:
         return sizes_BHS.log()[:, :, None].to(query.dtype)
 
 
-def _reading_mask(query: Tensor, key: Tensor, size_bias: Tensor | None) -> Tensor | None:
+def _keep_headwise(
+    layer: EvictableLayer, context: CacheContext, transform: TokenTransform, seen: int
+) -> EvictableLayer:
+    """A layer in which every head holds its own number of entries."""
+    if type(layer) is not EvictableLayer:
+        raise InfeasibleError("heads that differ in length cannot be stored in another format")
+    flat = (transform.batch, transform.num_in, -1)
+    heads_BF = transform.cols // context.num_in
+    lengths_BK = heads_BF.new_zeros(transform.batch, context.num_heads)
+    lengths_BK.scatter_add_(1, heads_BF, torch.ones_like(heads_BF))
+    keys_BFD = transform(context.keys_BND.reshape(flat))
+    return RaggedLayer(keys_BFD, transform(context.values_BND.reshape(flat)), lengths_BK, seen)
+
+
+def _hiding(padding_BKS: Tensor, query: Tensor) -> Tensor:
+    """Additive mask [B, H, 1, S] that hides the padding of heads that hold fewer entries."""
+    bias_BKS = torch.zeros_like(padding_BKS, dtype=query.dtype)
+    bias_BKS.masked_fill_(padding_BKS, float("-inf"))
+    group = query.shape[1] // padding_BKS.shape[1]
+    return bias_BKS.repeat_interleave(group, dim=1)[:, :, None]
+
+
+def reading_mask(query: Tensor, key: Tensor, size_bias: Tensor | None) -> Tensor | None:
     """All held entries are visible, new tokens only to themselves and later ones.
 
     Transformers makes one mask, for the first layer's length; layers may hold different numbers.

@@ -3,11 +3,7 @@
 The prompt is read whole; then every layer's cache is cut to its budget; then the rest is fed
 through the cut cache. The rest is a continuation that the methods have not seen, or, without one,
 the prompt's last token, read a second time: its entry is dropped before compression, so that the
-first answer token too is decided by the compressed cache. The uncompressed model takes the same
-path, so that a keep ratio of 1 is the baseline bit for bit.
-
-Kept entries keep their original positions (keys are cached after rotary embedding). Sequences of
-one batch have equal lengths: there is no padding.
+first answer token too is decided by the compressed cache.
 
 Shapes: B sequences, T prompt tokens, Q tokens of a continuation, V words.
 """
@@ -15,36 +11,31 @@ Shapes: B sequences, T prompt tokens, Q tokens of a continuation, V words.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from methods.backbones import attention_tap
-from methods.backbones.base import Backbone, Compression
-from methods.backbones.cache_compressor import CacheCompressor
-from methods.backbones.kv_cache import new_cache
+from methods.backbones.base import Compression, Stage
+from methods.backbones.reading import LanguageBackbone
 from methods.base import Method
-from methods.registry import Place, entries
-from methods.schedule import Schedule
+from methods.places import Place
 
 
-class CausalLMBackbone(Backbone):
+class CausalLMBackbone(LanguageBackbone):
     """A Hugging Face decoder with grouped-query attention and rotary positions."""
 
-    place: ClassVar[Place] = "kv"
+    places: ClassVar[tuple[Place, ...]] = ("kv",)
+    recorded: ClassVar[tuple[Place, ...]] = ("kv",)
     architectures: ClassVar[tuple[str, ...]] = (
         "LlamaForCausalLM",
         "MistralForCausalLM",
         "Qwen2ForCausalLM",
         "Qwen3ForCausalLM",
     )
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__(model)
-        self._compressor: CacheCompressor | None = None
 
     @classmethod
     def load(cls, path: str, revision: str | None, dtype: torch.dtype) -> CausalLMBackbone:
@@ -59,13 +50,8 @@ class CausalLMBackbone(Backbone):
         return cls(model)
 
     @classmethod
-    def why_not(cls, config: dict[str, Any], method: type[Method[Any]]) -> str | None:
-        """Methods of other places, and models that do not attend to the whole prompt, are out."""
-        entry = next((entry for entry in entries().values() if entry.method is method), None)
-        if entry is not None and cls.place not in entry.places:
-            return f"{entry.id} compresses {', '.join(entry.places)} tokens, not a key/value cache"
-        if method.needs_cls:
-            return "a language model has no class token"
+    def why_not(cls, config: dict[str, Any], method: Method) -> str | None:  # noqa: ARG003
+        """Models that do not attend to the whole prompt are out."""
         resolved = _resolved(config)
         heads, kv_heads = resolved.num_attention_heads, resolved.num_key_value_heads
         if heads % kv_heads:
@@ -97,13 +83,8 @@ class CausalLMBackbone(Backbone):
         return int(resolved.num_hidden_layers * values_per_layer * element.itemsize)
 
     @property
-    def num_layers(self) -> int:
-        """Number of decoder layers."""
-        return len(self._attention_modules)
-
-    @property
-    def _attention_modules(self) -> list[nn.Module]:
-        return [layer.self_attn for layer in self.model.base_model.layers]
+    def _decoder_layers(self) -> list[Any]:
+        return list(self.model.base_model.layers)
 
     @torch.inference_mode()
     def generate(self, prompt_BT: Tensor, continuation_BQ: Tensor, num_new: int) -> Tensor:
@@ -113,11 +94,7 @@ class CausalLMBackbone(Backbone):
         not finite.
         """
         with self._prompt_read(prompt_BT, continuation_BQ) as (cache, feed_BQ):
-            new = [feed_BQ[:, :0]]
-            for _ in range(num_new):
-                feed_BQ = self._next_logits(cache, feed_BQ)[:, -1:].argmax(-1)
-                new.append(feed_BQ)
-            return torch.cat(new, dim=1)
+            return self._greedy(cache, feed_BQ, num_new)
 
     @torch.inference_mode()
     def continuation_logits(self, prompt_BT: Tensor, continuation_BQ: Tensor) -> Tensor:
@@ -125,21 +102,11 @@ class CausalLMBackbone(Backbone):
         with self._prompt_read(prompt_BT, continuation_BQ) as (cache, feed_BQ):
             return self._next_logits(cache, feed_BQ)
 
-    @contextmanager
-    def compressed(
-        self, method: Method[Any], schedule: Schedule, keep_ratio: float, seed: int
-    ) -> Iterator[Compression]:
+    def attach(
+        self, stage: Stage, seed: int, compression: Compression
+    ) -> AbstractContextManager[None]:
         """Compress the cache of every prompt read inside the block; see :class:`Backbone`."""
-        modules = self._attention_modules
-        held = schedule.held(keep_ratio, len(modules))
-        compressor = CacheCompressor(method, held, seed, modules)
-        with attention_tap.attach(modules, compressor.tap):
-            self._compressor = compressor
-            try:
-                yield compressor.compression
-            finally:
-                self._compressor = None
-        compressor.require_effect()
+        return self._attach_cache(stage, seed, compression)
 
     @contextmanager
     def _prompt_read(
@@ -147,29 +114,14 @@ class CausalLMBackbone(Backbone):
     ) -> Iterator[tuple[Any, Tensor]]:
         """The cache after reading the prompt, cut, and the tokens to feed next."""
         num_prompt, num_more = prompt_BT.shape[1], continuation_BQ.shape[1]
-        num_cached = num_prompt if num_more else num_prompt - 1
-        if num_cached < 1:
-            raise ValueError(f"a prompt of {num_prompt} tokens leaves nothing to cache")
         prompt_BT, continuation_BQ = prompt_BT.to(self.device), continuation_BQ.to(self.device)
-        cache = new_cache(self.num_layers)
-        with self._compressing(cache, num_cached):
+
+        def read(cache: Any) -> None:
             self.model.base_model(prompt_BT, past_key_values=cache, use_cache=True)
-            for layer in cache.layers:
-                layer.truncate(num_cached)
-            if self._compressor is not None:
-                self._compressor.record()
+
+        num_cached = num_prompt if num_more else num_prompt - 1
+        with self._reading(num_prompt, num_cached, read) as cache:
             yield cache, continuation_BQ if num_more else prompt_BT[:, -1:]
-
-    def _compressing(self, cache: Any, num_cached: int) -> AbstractContextManager[None]:
-        if self._compressor is None:
-            return nullcontext()
-        return self._compressor.sequence(cache, num_cached)
-
-    def _next_logits(self, cache: Any, feed_BQ: Tensor) -> Tensor:
-        logits: Tensor = self.model(feed_BQ, past_key_values=cache, use_cache=True).logits.float()
-        if not logits.isfinite().all():
-            raise FloatingPointError("the model's logits are not finite")
-        return logits
 
 
 def _resolved(config: dict[str, Any]) -> Any:

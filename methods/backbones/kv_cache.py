@@ -1,12 +1,14 @@
 """A key/value cache that really shrinks when entries are evicted.
 
-Shapes: B sequences, K key/value heads, S entries held, D channels of a head.
+Shapes: B sequences, K key/value heads, S entries held, F entries of all heads together, D channels
+of a head.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
@@ -30,7 +32,12 @@ class EvictableLayer(DynamicLayer):  # type: ignore[misc]  # transformers ships 
     @property
     def num_bytes(self) -> int:
         """Bytes of the storages behind keys and values, whatever part of them is in use."""
-        return int(sum(t.untyped_storage().nbytes() for t in (self.keys, self.values)))
+        return _storage_bytes(self.keys, self.values)
+
+    @property
+    def padding(self) -> Tensor | None:
+        """Which of the first entries that ``update`` returns mean nothing, bool [B, K, S]."""
+        return None
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
@@ -52,10 +59,85 @@ class EvictableLayer(DynamicLayer):  # type: ignore[misc]  # transformers ships 
         """Replace all entries by these, made from the first ``seen`` tokens."""
         self.keys, self.values, self.seen = keys_BKSD, values_BKSD, seen
 
+    def skip(self, num_tokens: int) -> None:
+        """Count tokens that left no entry, because they were taken out before this layer."""
+        self.seen += num_tokens
+
     def truncate(self, seen: int) -> None:
-        """Forget every token from position ``seen`` on; the tail's memory is given back."""
+        """Forget every token from position ``seen`` on; the tail's memory is given back.
+
+        Each of them has an entry.
+        """
         if self.seen > seen:
-            self.hold(self.keys[..., :seen, :].clone(), self.values[..., :seen, :].clone(), seen)
+            end = self.held - (self.seen - seen)
+            self.hold(self.keys[..., :end, :].clone(), self.values[..., :end, :].clone(), seen)
+
+
+class RaggedLayer(EvictableLayer):
+    """One layer whose heads hold different numbers of the prompt's entries.
+
+    They lie in ``front_keys`` and ``front_values`` [B, F, D], head after head, ``lengths_BK`` each;
+    F is the same for all sequences. What is appended later is the same for all heads and lies in
+    ``keys`` and ``values`` as in any layer. Padding exists only in what ``update`` returns.
+    """
+
+    def __init__(
+        self, front_keys_BFD: Tensor, front_values_BFD: Tensor, lengths_BK: Tensor, seen: int
+    ) -> None:
+        super().__init__()
+        batch, num_heads = lengths_BK.shape
+        width = front_keys_BFD.shape[-1]
+        self.front_keys, self.front_values = front_keys_BFD, front_values_BFD
+        self.lengths_BK = lengths_BK.int()
+        self.longest = int(lengths_BK.max())
+        self.lazy_initialization(front_keys_BFD, front_values_BFD)
+        self.hold(
+            front_keys_BFD.new_empty(batch, num_heads, 0, width),
+            front_values_BFD.new_empty(batch, num_heads, 0, width),
+            seen,
+        )
+
+    @property
+    def held(self) -> int:
+        """Entries per sequence and head, on average over the heads."""
+        return int(self.front_keys.shape[1] // self.lengths_BK.shape[1] + super().held)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the storages behind all keys and values.
+
+        The table of lengths, 4 bytes per head, is not among them.
+        """
+        return _storage_bytes(self.front_keys, self.front_values) + super().num_bytes
+
+    @property
+    def padding(self) -> Tensor:
+        """What lies behind the entries of every head but the longest, bool [B, K, longest]."""
+        slots_S = torch.arange(self.longest, device=self.lengths_BK.device)
+        return slots_S >= self.lengths_BK[..., None]
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Append entries; returns all of them, the prompt's padded to the longest head."""
+        keys, values = super().update(key_states, value_states, *args, **kwargs)
+        return (
+            torch.cat([self._padded(self.front_keys), keys], dim=2),
+            torch.cat([self._padded(self.front_values), values], dim=2),
+        )
+
+    def _padded(self, front_BFD: Tensor) -> Tensor:
+        """[B, F, D] to [B, K, longest, D]; what lies in the padding is some other entry."""
+        batch, num_entries, width = front_BFD.shape
+        starts_BK = self.lengths_BK.cumsum(1) - self.lengths_BK
+        slots_S = torch.arange(self.longest, device=front_BFD.device)
+        index_BKS = (starts_BK[..., None] + slots_S).clamp(max=num_entries - 1)
+        index = index_BKS.reshape(batch, -1, 1).expand(-1, -1, width)
+        return front_BFD.gather(1, index).view(*index_BKS.shape, width)
+
+
+def _storage_bytes(*tensors: Tensor) -> int:
+    return int(sum(t.untyped_storage().nbytes() for t in tensors))
 
 
 def new_cache(num_layers: int) -> Any:

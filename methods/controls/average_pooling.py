@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import torch
 
-from methods.base import Method, TokenContext
+from methods.base import TokenMethod
+from methods.contexts import TokenContext
 from methods.transform import TokenTransform
 
 
-class AveragePooling(Method[TokenContext]):
+class AveragePooling(TokenMethod[TokenContext]):
     """Merges runs of floor(N/K) or ceil(N/K) tokens, weighted by their sizes."""
 
     def transform(self, ctx: TokenContext) -> TokenTransform:

@@ -5,11 +5,12 @@ Control, no paper. Its trials are what every other trial is compared with.
 
 from __future__ import annotations
 
-from methods.base import InfeasibleError, Method, TokenContext
+from methods.base import InfeasibleError, TokenMethod
+from methods.contexts import TokenContext
 from methods.transform import TokenTransform
 
 
-class Identity(Method[TokenContext]):
+class Identity(TokenMethod[TokenContext]):
     """Keeps every token, so it exists at keep_ratio 1.0 only."""
 
     def transform(self, ctx: TokenContext) -> TokenTransform:

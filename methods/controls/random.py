@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from methods.base import ScoringMethod, TokenContext
+from methods.base import ScoringMethod
+from methods.contexts import TokenContext
 
 
 class Random(ScoringMethod[TokenContext]):

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import torch
 
-from methods.base import Method, TokenContext
+from methods.base import TokenMethod
+from methods.contexts import TokenContext
 from methods.transform import TokenTransform
 
 
-class Uniform(Method[TokenContext]):
+class Uniform(TokenMethod[TokenContext]):
     """Cuts the token order into K stretches of nearly equal length and keeps each one's middle."""
 
     def transform(self, ctx: TokenContext) -> TokenTransform:

@@ -1,14 +1,19 @@
 """Attention that cached tokens received, for the methods that score by it.
 
-Shapes: see :mod:`methods.base`; R rows are the last R query positions.
+Every method reads it from here, block by block, so that no N x N matrix ever exists and nothing is
+computed twice within a method.
+
+Shapes: see :mod:`methods.contexts`; R rows are the queries of one block.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-from methods.base import CacheContext
+from methods.contexts import CacheContext
 
 ROWS_AT_ONCE = 256
 """Query rows whose probabilities exist at the same time, so that memory grows with N, not N^2."""
@@ -21,19 +26,43 @@ def received_attention(ctx: CacheContext, num_rows: int) -> Tensor:
     heads of the group. Only cached positions take part: where the last query's own entry is not in
     the cache (T = N + 1), its row is a softmax over the other N tokens.
     """
-    num_queries = ctx.queries_BGTD.shape[2]
-    first = max(num_queries - num_rows, 0)
-    received_BN = ctx.keys_BND.new_zeros(ctx.batch, ctx.num_in, dtype=torch.float32)
-    for start in range(first, num_queries, ROWS_AT_ONCE):
-        stop = min(start + ROWS_AT_ONCE, num_queries)
-        received_BN += _probabilities(ctx, start, stop).sum(2).mean(1)
+    received_BN = no_attention(ctx)
+    for _, logits_BGRN in logit_blocks(ctx, num_rows):
+        received_BN += logits_BGRN.softmax(-1).sum(2).mean(1)
     return received_BN
 
 
-def _probabilities(ctx: CacheContext, start: int, stop: int) -> Tensor:
-    """Rows ``start`` to ``stop`` of the causal attention over cached tokens, [B, G, R, N]."""
+def received_globally_and_locally(ctx: CacheContext, num_rows: int) -> tuple[Tensor, Tensor]:
+    """:func:`received_attention` from all queries and from the last ``num_rows``, in one pass."""
+    global_BN, local_BN = no_attention(ctx), no_attention(ctx)
+    num_queries = ctx.queries_BGTD.shape[2]
+    for start, logits_BGRN in logit_blocks(ctx, num_queries):
+        rows_BRN = logits_BGRN.softmax(-1).mean(1)
+        global_BN += rows_BRN.sum(1)
+        local_BN += rows_BRN[:, max(num_queries - num_rows - start, 0) :].sum(1)
+    return global_BN, local_BN
+
+
+def no_attention(ctx: CacheContext) -> Tensor:
+    """Zeros [B, N] in float32, to add attention to."""
+    return ctx.keys_BND.new_zeros(ctx.batch, ctx.num_in, dtype=torch.float32)
+
+
+def logit_blocks(ctx: CacheContext, num_rows: int) -> Iterator[tuple[int, Tensor]]:
+    """The last ``num_rows`` queries' logits over cached tokens, in blocks of rows.
+
+    Yields the block's first query position and float32 logits [B, G, R, N], minus infinity where a
+    token is later than the query.
+    """
+    num_queries = ctx.queries_BGTD.shape[2]
+    first = max(num_queries - num_rows, 0)
+    for start in range(first, num_queries, ROWS_AT_ONCE):
+        yield start, _logits(ctx, start, min(start + ROWS_AT_ONCE, num_queries))
+
+
+def _logits(ctx: CacheContext, start: int, stop: int) -> Tensor:
     queries_BGRD = ctx.queries_BGTD[:, :, start:stop]
     logits_BGRN = (queries_BGRD @ ctx.keys_BND.mT[:, None]).float() * ctx.scaling
     rows = torch.arange(start, stop, device=ctx.device)
     later_RN = torch.arange(ctx.num_in, device=ctx.device) > rows[:, None]
-    return logits_BGRN.masked_fill_(later_RN, float("-inf")).softmax(-1)
+    return logits_BGRN.masked_fill_(later_RN, float("-inf"))

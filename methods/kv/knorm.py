@@ -5,12 +5,12 @@ Official code: github.com/alessiodevoto/l2compress (``cache.py``). In large pret
 keys of low norm are the ones that later queries attend to; a model without that property (small
 ones need not have it) loses at once with this method. Rotary embedding leaves norms as they are.
 
-Where we differ:
+The literature knows it under two names that differ in the schedule alone, so that they are one
+method here. With the paper's own schedule (its home: the first two layers stay whole) it is the
+paper's "L2 norm"; with ``uniform`` it is the Knorm of NVIDIA/kvpress, which cuts every layer.
 
-- The paper leaves the first two layers uncut; here that is the schedule's choice (``one-layer``
-  with ``layer: 2``), and other schedules cut every layer.
-- Kept entries stay in their original order; the official code sorts them by norm, which no
-  attention can tell.
+Where we differ: kept entries stay in their original order; the official code sorts them by norm,
+which no attention can tell.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from methods.base import CacheContext, Paper, ScoringMethod
+from methods.base import Paper, ScoringMethod
+from methods.contexts import CacheContext
+from methods.schedule import OneLayer, Schedule
 
 
 class Knorm(ScoringMethod[CacheContext]):
@@ -31,6 +33,7 @@ class Knorm(ScoringMethod[CacheContext]):
         arxiv="2406.11430",
         code="https://github.com/alessiodevoto/l2compress",
     )
+    home: ClassVar[Schedule] = OneLayer(layer=2)
 
     def score(self, ctx: CacheContext) -> Tensor:
         """Minus the Euclidean norm of the key."""

@@ -14,7 +14,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from methods.base import CacheContext, Paper, ScoringMethod
+from methods.base import Paper, ScoringMethod
+from methods.contexts import CacheContext
 
 
 class RecentWindow(ScoringMethod[CacheContext]):

@@ -27,7 +27,8 @@ from pydantic import AfterValidator, Field
 from torch import Tensor
 from torch.nn.functional import avg_pool1d, max_pool1d
 
-from methods.base import CacheContext, Paper, ScoringMethod
+from methods.base import Paper, ScoringMethod
+from methods.contexts import CacheContext
 from methods.kv._attention import received_attention
 
 

@@ -21,7 +21,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from methods.base import CacheContext, Paper, ScoringMethod
+from methods.base import Paper, ScoringMethod
+from methods.contexts import CacheContext
 
 
 class StreamingLLM(ScoringMethod[CacheContext]):

@@ -18,7 +18,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from methods.base import CacheContext, Paper, ScoringMethod
+from methods.base import Paper, ScoringMethod
+from methods.contexts import CacheContext
 from methods.kv._attention import received_attention
 
 

@@ -12,7 +12,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from methods.base import Paper, ScoringMethod, VisionContext
+from methods.base import Paper, ScoringMethod
+from methods.contexts import VisionContext
+from methods.vision._class_attention import class_attention
 
 
 class AttentionTopK(ScoringMethod[VisionContext]):
@@ -27,5 +29,4 @@ class AttentionTopK(ScoringMethod[VisionContext]):
 
     def score(self, ctx: VisionContext) -> Tensor:
         """Class-token attention averaged over heads, [B, N], in [0, 1]."""
-        assert ctx.cls_attention_BHN is not None
-        return ctx.cls_attention_BHN.mean(1)
+        return class_attention(ctx)

@@ -11,7 +11,8 @@ Where we differ:
 
 - Clusters are averaged with weights by token size; TCFormer learns the weights, CLCA's variant
   with equal weights is the same for tokens of size 1. Later blocks get no attention bias.
-- Features are the block's hidden states after attention, without TCFormer's convolution.
+- Features are the tokens where it is attached (in a vision tower the block's hidden states after
+  attention), without TCFormer's convolution.
 - rho * delta is ordered by its logarithm, which is the same order but does not underflow when
   hidden states are large. Equal densities are settled for the earlier token; the official code
   adds noise of 1e-6.
@@ -28,11 +29,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from methods.base import Method, Paper, VisionContext, top_indices
+from methods.base import Paper, TokenMethod, top_indices
+from methods.contexts import FeatureContext
 from methods.transform import TokenTransform
+from methods.vision._clusters import nearest_centre
 
 
-class DPCKNN(Method[VisionContext]):
+class DPCKNN(TokenMethod[FeatureContext]):
     """Density-peak clustering with k nearest neighbours, clusters merged into one token each."""
 
     paper: ClassVar[Paper | None] = Paper(
@@ -49,7 +52,7 @@ class DPCKNN(Method[VisionContext]):
         "tokens are used.",
     )
 
-    def transform(self, ctx: VisionContext) -> TokenTransform:
+    def transform(self, ctx: FeatureContext) -> TokenTransform:
         """Merge every token into its cluster; rows follow the centres' original order."""
         hidden_BND = ctx.hidden_BND.float()
         distances_BNN = torch.cdist(hidden_BND, hidden_BND) / hidden_BND.shape[-1] ** 0.5
@@ -76,11 +79,3 @@ def distance_to_denser(distances_BNN: Tensor, log_density_BN: Tensor) -> Tensor:
     denser_BNN = rank_BN[:, None, :] < rank_BN[:, :, None]
     nearest_BN = distances_BNN.where(denser_BNN, torch.inf).amin(2)
     return nearest_BN.minimum(distances_BNN.amax((1, 2))[:, None])
-
-
-def nearest_centre(distances_BNN: Tensor, centres_BK: Tensor) -> Tensor:
-    """Index of the centre nearest to each token, [B, N]; a centre belongs to itself."""
-    num_in, num_keep = distances_BNN.shape[2], centres_BK.shape[1]
-    to_centres_BKN = distances_BNN.gather(1, centres_BK[..., None].expand(-1, -1, num_in))
-    own_rows = torch.arange(num_keep, device=centres_BK.device).expand_as(centres_BK)
-    return to_centres_BKN.argmin(1).scatter(1, centres_BK, own_rows)

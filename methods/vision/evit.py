@@ -23,11 +23,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from methods.base import Method, Paper, VisionContext, top_indices
+from methods.base import Paper, TokenMethod, top_indices
+from methods.contexts import VisionContext
 from methods.transform import TokenTransform
+from methods.vision._class_attention import class_attention
 
 
-class EViT(Method[VisionContext]):
+class EViT(TokenMethod[VisionContext]):
     """K - 1 patches with the most class-token attention, and one fused token in the last row."""
 
     paper: ClassVar[Paper | None] = Paper(
@@ -40,8 +42,7 @@ class EViT(Method[VisionContext]):
 
     def transform(self, ctx: VisionContext) -> TokenTransform:
         """One-hot rows for the attentive patches, then the fused row."""
-        assert ctx.cls_attention_BHN is not None
-        attention_BN = ctx.cls_attention_BHN.mean(1).float()
+        attention_BN = class_attention(ctx)
         kept = top_indices(attention_BN, ctx.num_keep - 1)
         return TokenTransform.merge(_rows(kept, ctx), _weights(kept, attention_BN), ctx.num_keep)
 

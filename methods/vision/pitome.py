@@ -27,17 +27,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import elu, normalize
+from torch.nn.functional import elu
 
-from methods.base import Method, Paper, VisionContext
-from methods.transform import TokenTransform
-from methods.vision._rounds import merge_in_rounds, ranks_among
+from methods.base import Paper
+from methods.contexts import VisionContext
+from methods.vision._rounds import Round, RoundMerging, merge_into_survivors
 
 
-class PiToMe(Method[VisionContext]):
+class PiToMe(RoundMerging):
     """Energy-ordered token merging that protects isolated tokens."""
 
     paper: ClassVar[Paper | None] = Paper(
@@ -46,7 +45,6 @@ class PiToMe(Method[VisionContext]):
         code="https://github.com/hchautran/PiToMe",
         catalogue="pitome",
     )
-    proportional_attention: ClassVar[bool] = True
 
     margin: float = Field(
         default=0.75,
@@ -60,24 +58,12 @@ class PiToMe(Method[VisionContext]):
         gt=0,
         description="Energy that an infinitely distant token would take away (ELU's alpha).",
     )
-    round_share: float = Field(
-        default=0.5,
-        gt=0,
-        le=0.5,
-        description="Largest share of tokens that one round of matching removes; deeper cuts take "
-        "several rounds. Below 0.5 every round protects some tokens.",
-    )
 
-    def transform(self, ctx: VisionContext) -> TokenTransform:
-        """Merge by energy-ordered matching, in rounds."""
-
-        def match(features_BMD: Tensor, num_remove: int) -> Tensor:
-            directions_BMD = normalize(features_BMD, dim=-1)
-            cosines_BMM = directions_BMD @ directions_BMD.transpose(1, 2)
-            energy_BM = self.energy(cosines_BMM, ctx.layer, ctx.num_layers)
-            return energy_ordered_matching(cosines_BMM, energy_BM, num_remove)
-
-        return merge_in_rounds(ctx, match, self.round_share)
+    def match(self, ctx: VisionContext, now: Round) -> Tensor:
+        """Energy-ordered matching."""
+        cosines_BMM = now.cosines()
+        energy_BM = self.energy(cosines_BMM, ctx.layer, ctx.num_layers)
+        return energy_ordered_matching(cosines_BMM, energy_BM, now.num_remove)
 
     def energy(self, cosines_BMM: Tensor, layer: int, num_layers: int) -> Tensor:
         """Energy of every token in (-alpha, 1], [B, M]; high inside large clusters."""
@@ -93,7 +79,4 @@ def energy_ordered_matching(cosines_BMM: Tensor, energy_BM: Tensor, num_remove: 
     from_a_BRM = cosines_BMM.gather(1, a_BR[..., None].expand(-1, -1, num_tokens))
     a_to_b_BRR = from_a_BRM.gather(2, b_BR[:, None].expand(-1, num_remove, -1))
     partner_BR = b_BR.gather(1, a_to_b_BRR.argmax(-1))
-
-    survives_BM = torch.ones_like(energy_BM, dtype=torch.bool).scatter(1, a_BR, False)
-    rows_BM = ranks_among(survives_BM)
-    return rows_BM.scatter(1, a_BR, rows_BM.gather(1, partner_BR))
+    return merge_into_survivors(a_BR, partner_BR, num_tokens)

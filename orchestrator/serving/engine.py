@@ -42,7 +42,7 @@ class _Variant:
 
     spec: TrialSpec
     task: Task[Any, Any]
-    method: Method[Any]
+    method: Method
     loaded: _Loaded
 
 

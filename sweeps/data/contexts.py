@@ -85,6 +85,24 @@ def recurring_values(rng: np.random.Generator, count: int, num_pairs: int) -> In
     return rng.integers(0, SYMBOLS, (count, num_pairs, VALUE_LENGTH)) + FIRST_VALUE
 
 
+def hide(rng: np.random.Generator, pieces_BPL: Ints, context_length: int) -> tuple[Ints, Ints]:
+    """Contexts [B, T] of filler with pieces of L tokens in it, and where these start, [B, P].
+
+    The pieces stand in the order given, anywhere; they must fit behind the start token.
+    """
+    count, num_pieces, length = pieces_BPL.shape
+    spare = context_length - 1 - num_pieces * length
+    before_BP = np.sort(rng.integers(0, spare + 1, (count, num_pieces)), axis=1)
+    starts_BP = 1 + before_BP + length * np.arange(num_pieces)
+    tokens_BT = np.zeros((count, context_length), np.int64)
+    tokens_BT[:, 0] = START
+    rows = np.arange(count)[:, None]
+    for offset in range(length):
+        tokens_BT[rows, starts_BP + offset] = pieces_BPL[..., offset]
+    tokens_BT[tokens_BT == PADDING] = filler(rng, count, spare).ravel()
+    return tokens_BT, starts_BP
+
+
 def compose(
     rng: np.random.Generator,
     count: int,
@@ -102,16 +120,9 @@ def compose(
     keys_BP = rng.permuted(np.tile(np.arange(SYMBOLS), (count, 1)), axis=1)[:, :num_pairs]
     keys_BP = keys_BP + FIRST_KEY
     values_BPL = draw_values(rng, count, num_pairs)
-    before_BP = np.sort(rng.integers(0, spare + 1, (count, num_pairs)), axis=1)
-    starts_BP = 1 + before_BP + PAIR_LENGTH * np.arange(num_pairs)
-    tokens_BT = np.zeros((count, context_length), np.int64)
-    tokens_BT[:, 0] = START
-    rows = np.arange(count)[:, None]
-    tokens_BT[rows, starts_BP] = keys_BP
-    for offset in range(VALUE_LENGTH):
-        tokens_BT[rows, starts_BP + 1 + offset] = values_BPL[..., offset]
-    tokens_BT[rows, starts_BP + PAIR_LENGTH - 1] = DELIMITER
-    tokens_BT[tokens_BT == PADDING] = filler(rng, count, spare).ravel()
+    delimiters_BP1 = np.full((count, num_pairs, 1), DELIMITER)
+    pieces_BPL = np.concatenate([keys_BP[..., None], values_BPL, delimiters_BP1], axis=2)
+    tokens_BT, starts_BP = hide(rng, pieces_BPL, context_length)
     return Contexts(tokens_BT, starts_BP, keys_BP, values_BPL)
 
 
@@ -135,11 +146,16 @@ def _block(
     return contexts.tokens, question, contexts.values[rows, asked], contexts.starts[rows, asked]
 
 
-def stream(split: Split, count: int, context_length: int = 256, num_pairs: int = 12) -> Examples:
-    """The first `count` examples of a split's fixed stream."""
+def split_index(split: Split) -> int:
+    """Number of a split. Raises ValueError for an unknown one."""
     if split not in SPLITS:
         raise ValueError(f"no split {split!r}; choose one of {sorted(SPLITS)}")
-    order = SPLITS.index(split)
+    return SPLITS.index(split)
+
+
+def stream(split: Split, count: int, context_length: int = 256, num_pairs: int = 12) -> Examples:
+    """The first `count` examples of a split's fixed stream."""
+    order = split_index(split)
     blocks = [
         _block(
             np.random.default_rng((DATA_SEED, order, context_length, num_pairs, block)),

@@ -136,31 +136,37 @@ def _mix(first: Floats, second: Floats, weight: Floats) -> Floats:
     return mixed
 
 
-def blank(rng: np.random.Generator, count: int) -> Floats:
-    """Backgrounds with a margin all round: [B, S + 2 * margin, S + 2 * margin, 3]."""
+def blank(rng: np.random.Generator, count: int, side: int = SIDE) -> Floats:
+    """Backgrounds of `side` px with a margin all round: [B, side + 2 * margin, ..., 3]."""
     knots = rng.random((count, 5, 5, 3), dtype=np.float32)
-    place = np.linspace(0, 4, SIDE, dtype=np.float32)
+    place = np.linspace(0, 4, side, dtype=np.float32)
     low = np.minimum(place.astype(np.int64), 3)
     weight = place - low
-    mix = np.zeros((SIDE, 5), dtype=np.float32)
-    mix[np.arange(SIDE), low] = 1 - weight
-    mix[np.arange(SIDE), low + 1] = weight
+    mix = np.zeros((side, 5), dtype=np.float32)
+    mix[np.arange(side), low] = 1 - weight
+    mix[np.arange(side), low + 1] = weight
     smooth = np.einsum("yi,bijc,xj->byxc", mix, knots, mix, optimize=True)
-    noise = rng.standard_normal((count, SIDE, SIDE, 3), dtype=np.float32)
-    canvas = np.zeros((count, SIDE + 2 * MARGIN, SIDE + 2 * MARGIN, 3), dtype=np.float32)
+    noise = rng.standard_normal((count, side, side, 3), dtype=np.float32)
+    canvas = np.zeros((count, side + 2 * MARGIN, side + 2 * MARGIN, 3), dtype=np.float32)
     canvas[:, MARGIN:-MARGIN, MARGIN:-MARGIN] = 0.35 * smooth + 0.04 * noise
     return canvas
 
 
 def paste(rng: np.random.Generator, canvas: Floats, ink_BPP: Floats, corner_B2: Ints) -> None:
     """Blend one drawing per canvas into it, in a light colour; corners are (row, column) in px."""
+    blend(canvas, ink_BPP, corner_B2, 0.7 + 0.3 * rng.random((len(canvas), 3), dtype=np.float32))
+
+
+def blend(canvas: Floats, ink_BPP: Floats, corner_B2: Ints, colour_BC: Floats) -> None:
+    """Blend one drawing per canvas into it; colours have as many channels as the canvas."""
     span = np.arange(CELL) + MARGIN
     rows = (corner_B2[:, :1] + span)[:, :, None]
     columns = (corner_B2[:, 1:] + span)[:, None, :]
     index = np.arange(len(canvas))[:, None, None]
-    colour = 0.7 + 0.3 * rng.random((len(canvas), 1, 1, 3), dtype=np.float32)
     ink = ink_BPP[..., None]
-    canvas[index, rows, columns] = canvas[index, rows, columns] * (1 - ink) + colour * ink
+    canvas[index, rows, columns] = (
+        canvas[index, rows, columns] * (1 - ink) + colour_BC[:, None, None] * ink
+    )
 
 
 def fragment(rng: np.random.Generator, ink_BPP: Floats) -> tuple[Floats, Ints]:

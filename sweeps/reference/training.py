@@ -1,16 +1,54 @@
-"""What the training recipes share: a fixed setting, a running report, saving."""
+"""What the training recipes share: a fixed setting, stages of steps, a running report, saving."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from torch import Tensor, nn
 from transformers import PreTrainedModel
+
+from sweeps.data.scenes import Split
 
 THREADS = 1  # weights are bit-identical only for one thread count and instruction set
 REPORT_EVERY = 50  # steps
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of training; recipes add what their stages differ in."""
+
+    name: str
+    steps: int
+    lr: float  # peak, after warm-up
+    warmup: int = 50  # steps
+    decay: bool = False  # cosine to zero
+    pass_mark: float = 0.0  # share of right answers at the end, below which training stops
+
+    def learning_rate(self, step: int, steps: int) -> float:
+        """Of one step among `steps`, which a budget may have made fewer than planned."""
+        rate = self.lr * min(1.0, (step + 1) / self.warmup)
+        return rate * 0.5 * (1 + math.cos(math.pi * step / steps)) if self.decay else rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimiser:
+    """Settings of AdamW."""
+
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.02
+    clip_norm: float = 1.0
+
+
+StageT = TypeVar("StageT", bound=Stage)
+ModelT = TypeVar("ModelT", bound=PreTrainedModel)
 
 
 @contextmanager
@@ -32,9 +70,7 @@ def reproducible(seed: int) -> Iterator[None]:
 class Trace:
     """The losses of a stage, reported as it runs."""
 
-    def __init__(
-        self, name: str, steps: int, progress: Callable[[str], None], pass_mark: float = 0.0
-    ) -> None:
+    def __init__(self, name: str, steps: int, progress: Progress, pass_mark: float = 0.0) -> None:
         self.name = name
         self.steps = steps
         self.progress = progress
@@ -77,9 +113,68 @@ class Trace:
         return sum(values) / len(values)
 
 
+def fit(
+    name: str,
+    stages: Sequence[StageT],
+    loss_of: Callable[[StageT], tuple[Tensor, float]],
+    parameters: Iterable[nn.Parameter],
+    settings: Optimiser,
+    progress: Progress,
+    budget: float,
+) -> list[Trace]:
+    """Run the stages, or as many as pass their marks, and return what each reported.
+
+    `loss_of` draws a batch and returns its loss and the share of right answers. `budget` scales
+    the number of steps; below 1 no marks are set.
+    """
+    trained = list(parameters)
+    optimizer = torch.optim.AdamW(
+        trained, lr=0.0, betas=settings.betas, weight_decay=settings.weight_decay
+    )
+    traces: list[Trace] = []
+    for stage in stages:
+        steps = max(1, round(stage.steps * budget))
+        pass_mark = stage.pass_mark if budget >= 1 else 0.0
+        trace = Trace(f"{name} {stage.name}", steps, progress, pass_mark)
+        traces.append(trace)
+        for step in range(steps):
+            for group in optimizer.param_groups:
+                group["lr"] = stage.learning_rate(step, steps)
+            loss, correct = loss_of(stage)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            nn.utils.clip_grad_norm_(trained, settings.clip_norm)
+            optimizer.step()
+            trace.add(loss.item(), correct)
+        if not trace.passed:
+            break
+    return traces
+
+
 def save(model: PreTrainedModel, out: Path) -> None:
     """Write config.json and model.safetensors, nothing else."""
     out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(out)
     (out / "generation_config.json").unlink(missing_ok=True)
     (out / "model.safetensors").chmod(0o644)  # safetensors writes files for their owner only
+
+
+def report(
+    model: ModelT,
+    out: Path,
+    traces: Sequence[Trace],
+    measure: Callable[[ModelT, Split], float],
+) -> dict[str, float]:
+    """Save the model, then measure what was saved.
+
+    Returns `validation` and `test`, in the recipe's metric, and `loss_first` and `loss_last`, the
+    means over the first tenth of the first trace and the last tenth of the last.
+    """
+    save(model, out)
+    saved = type(model).from_pretrained(out).eval()
+    return {
+        "validation": measure(saved, "validation"),
+        "test": measure(saved, "test"),
+        "loss_first": traces[0].first(),
+        "loss_last": traces[-1].last(),
+    }

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
+
+from sweeps.tasks.base import BatchT
 
 
 def only_key(inputs: dict[str, Any], choices: tuple[str, ...]) -> str:
@@ -18,6 +22,23 @@ def example_index(value: Any, num_examples: int) -> int:
     if not is_integer(value) or not 0 <= value < num_examples:
         raise ValueError(f"example must be an integer from 0 to {num_examples - 1}; got {value!r}")
     return int(value)
+
+
+def only_row(batches: Sequence[BatchT], value: Any) -> BatchT:
+    """A batch of the one example that ``value`` is the index of.
+
+    Batches are dataclasses of tensors with examples in front. Raises ValueError for no index.
+    """
+    sizes = [len(batch) for batch in batches]
+    row = example_index(value, sum(sizes))
+    number = 0
+    while row >= sizes[number]:
+        row -= sizes[number]
+        number += 1
+    batch: Any = batches[number]
+    tensors = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+    only: BatchT = type(batch)(**{name: rows[row : row + 1] for name, rows in tensors.items()})
+    return only
 
 
 def is_integer(value: Any) -> bool:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from methods.backbones.base import Backbone
-from methods.registry import Place
+from methods.places import Place
 
 
 class SizedBatch(Protocol):

@@ -14,22 +14,18 @@ Shapes: B scenes, 3 colour channels, S = 48 scene side.
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from methods.backbones.vit import ViTBackbone
-from methods.registry import Place
+from methods.places import Place
 from sweeps.data import scenes
-from sweeps.tasks._requests import example_index, only_key
+from sweeps.tasks._pictures import num_patches, picture, scans_digest, unfit
+from sweeps.tasks._requests import only_key, only_row
 from sweeps.tasks.base import Task
 
 UNKNOWN = -1  # label of a scene from a request
@@ -56,23 +52,18 @@ class Digits(Task[ViTBackbone, DigitsBatch]):
 
     def source_digests(self) -> list[str]:
         """Digest of scikit-learn's file of scans, uncompressed."""
-        return [_scans_digest()]
+        return [scans_digest()]
 
     def num_tokens(self, config: dict[str, Any]) -> int:
         """Patches of one scene; the class token is not compressed."""
-        patch: int = config["patch_size"]
-        return (scenes.SIDE // patch) ** 2
+        return num_patches(config)
 
     def incompatible_with(self, config: dict[str, Any]) -> str | None:
         """The task needs a classifier of 48x48 RGB images into ten classes."""
-        expected = {"image_size": scenes.SIDE, "num_channels": 3}
-        for name, value in expected.items():
-            if config.get(name) != value:
-                return f"digits needs {name} {value}; this model has {config.get(name)}"
         labels = config.get("id2label", {"0": "", "1": ""})  # Hugging Face leaves two classes out
-        if len(labels) != scenes.CLASSES:
+        if len(labels) != scenes.CLASSES and unfit(self.id, config) is None:
             return f"digits needs {scenes.CLASSES} classes; this model has {len(labels)}"
-        return None
+        return unfit(self.id, config)
 
     def batches(self) -> list[DigitsBatch]:
         """The front of the test stream; made once per process."""
@@ -93,11 +84,8 @@ class Digits(Task[ViTBackbone, DigitsBatch]):
         """`{"example": 7}` of the test stream, or `{"pixel_values": [[[...]]]}` of 3x48x48."""
         key = only_key(inputs, ("example", "pixel_values"))
         if key == "example":
-            index = example_index(inputs[key], self.num_examples)
-            batch = self.batches()[index // self.batch_size]
-            row = slice(index % self.batch_size, index % self.batch_size + 1)
-            return DigitsBatch(batch.pixel_values[row], batch.labels[row])
-        return DigitsBatch(_pixels(inputs[key])[None], torch.tensor([UNKNOWN]))
+            return only_row(self.batches(), inputs[key])
+        return DigitsBatch(picture(inputs[key])[None], torch.tensor([UNKNOWN]))
 
     @staticmethod
     def _logits(backbone: ViTBackbone, batch: DigitsBatch) -> Tensor:
@@ -110,29 +98,3 @@ def _batches(task: Digits) -> list[DigitsBatch]:
     pixels = torch.split(torch.from_numpy(stream.pixels), task.batch_size)
     labels = torch.split(torch.from_numpy(stream.labels), task.batch_size)
     return [DigitsBatch(*pair) for pair in zip(pixels, labels, strict=True)]
-
-
-@lru_cache(maxsize=1)
-def _scans_digest() -> str:
-    """SHA-256 of the scans, found without importing scikit-learn, which takes a second."""
-    spec = find_spec("sklearn")
-    if spec is None or spec.origin is None:
-        raise ValueError("the digits task needs scikit-learn, which holds its scans")
-    packed = Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
-    return hashlib.sha256(gzip.decompress(packed.read_bytes())).hexdigest()
-
-
-def _pixels(value: Any) -> Tensor:
-    """One scene from nested lists: float32 [3, S, S]."""
-    shape = (3, scenes.SIDE, scenes.SIDE)
-    try:
-        pixels = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"pixel_values must have shape {shape}; its rows differ") from error
-    if pixels.shape != shape:
-        raise ValueError(f"pixel_values must have shape {shape}; got {pixels.shape}")
-    if pixels.dtype.kind not in "iuf":
-        raise ValueError("pixel_values must hold numbers only")
-    if not (np.abs(pixels) <= np.finfo(np.float32).max).all():
-        raise ValueError("pixel_values must be finite in float32")
-    return torch.from_numpy(pixels.astype(np.float32))

@@ -25,9 +25,9 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from methods.backbones.causal_lm import CausalLMBackbone
-from methods.registry import Place
+from methods.places import Place
 from sweeps.data import contexts
-from sweeps.tasks._requests import example_index, is_integer, only_key
+from sweeps.tasks._requests import is_integer, only_key, only_row
 from sweeps.tasks.base import Task
 
 UNKNOWN = -1  # answer of a context from a request
@@ -107,10 +107,7 @@ class Recall(Task[CausalLMBackbone, RecallBatch]):
         """`{"example": 7}` of the test stream, or `{"input_ids": [...]}`, question at its end."""
         key = only_key(inputs, ("example", "input_ids"))
         if key == "example":
-            index = example_index(inputs[key], self.num_examples)
-            batch = self.batches()[index // self.batch_size]
-            row = slice(index % self.batch_size, index % self.batch_size + 1)
-            return RecallBatch(batch.context[row], batch.question[row], batch.answer[row])
+            return only_row(self.batches(), inputs[key])
         tokens = torch.tensor([_tokens(inputs[key], self.context_length)])
         answer = torch.full((1, contexts.VALUE_LENGTH), UNKNOWN)
         return RecallBatch(tokens[:, :-QUESTION_LENGTH], tokens[:, -QUESTION_LENGTH:], answer)

@@ -46,6 +46,7 @@ def point(
         seed=seed,
         tokens_per_layer_json=json.dumps([64, int(64 * keep)]),
         spec_json="{}",
+        simulated_json="[]",
         metrics=_metrics(workload, keep) | metrics,
     )
 
@@ -80,6 +81,10 @@ def _metrics(workload: str, keep: float) -> dict[str, int | float | None]:
         "flops_per_example": 3.2e7 * cost,
         "kv": keep if has_cache else None,
         "kv_bytes": int(262_144 * keep) if has_cache else None,
+        "weights": 1.0,
+        "weight_bytes": 886_784,
+        "attended": None,
+        "steps": None,
         "peak_memory": cost,
         "peak_bytes": int(9e6 * cost),
         "compressor_seconds": 1e-5,

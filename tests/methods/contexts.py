@@ -6,6 +6,7 @@ context it reads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -14,8 +15,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from methods.base import CacheContext, TokenContext, VisionContext
-from methods.registry import PLACES, Place
+from methods.contexts import CacheContext, TokenContext, VisionContext
+from methods.places import PLACES, Place
 
 CONTENTS = ("normal", "equal", "zero", "large")
 """Tokens that differ, tokens that are all the same, all zero, and of the size that residual streams
@@ -48,6 +49,14 @@ def vision_context(shape: Shape) -> VisionContext:
         keys_BHND=_tokens(shape, per_head, draw),
         queries_BHND=_tokens(shape, per_head, draw),
         cls_attention_BHN=_class_attention(shape, draw),
+        values_BHND=_tokens(shape, per_head, draw),
+        cls_hidden_BD=_tokens(shape, (shape.batch, shape.width), draw),
+        cls_query_BHD=_tokens(shape, (shape.batch, shape.heads, shape.width), draw),
+        cls_key_BHD=_tokens(shape, (shape.batch, shape.heads, shape.width), draw),
+        scaling=shape.width**-0.5,
+        attention_BHMM=_attention(shape, draw),
+        next_attention_BHMM=None if _is_last(shape) else _attention(shape, draw),
+        grid=_grid(shape.num_in) if shape.seed % 2 else None,
     )
 
 
@@ -69,7 +78,7 @@ BUILDERS: dict[Place, Callable[[Shape], TokenContext]] = {
     "vision": vision_context,
     "kv": cache_context,
 }
-assert set(BUILDERS) == set(PLACES), "a new place needs a builder here"
+assert set(BUILDERS) <= set(PLACES)
 
 
 @st.composite
@@ -99,12 +108,13 @@ def tensors(ctx: TokenContext) -> dict[str, Tensor]:
 def single(ctx: TokenContext, index: int, seed: int) -> TokenContext:
     """The context of one sequence of the batch, with a fresh generator."""
     alone: dict[str, Any] = {name: x[index : index + 1] for name, x in tensors(ctx).items()}
-    return replace(ctx, **alone, generator=torch.Generator().manual_seed(seed))
+    return replace(reseeded(ctx, seed), **alone)
 
 
 def reseeded(ctx: TokenContext, seed: int) -> TokenContext:
-    """The same context with a fresh generator."""
-    return replace(ctx, generator=torch.Generator().manual_seed(seed))
+    """The same context with a fresh generator and, where it has a memory, an empty one."""
+    memory: dict[str, Any] = {"memory": {}} if hasattr(ctx, "memory") else {}
+    return replace(ctx, **memory, generator=torch.Generator().manual_seed(seed))
 
 
 def _base(shape: Shape, draw: torch.Generator) -> dict[str, Any]:
@@ -130,3 +140,20 @@ def _class_attention(shape: Shape, draw: torch.Generator) -> Tensor:
     size = (shape.batch, shape.heads, shape.num_in + 1, shape.width)
     logits_BHN = _tokens(shape, size, draw).float().sum(-1)
     return logits_BHN.softmax(-1)[..., 1:].to(shape.dtype)
+
+
+def _attention(shape: Shape, draw: torch.Generator) -> Tensor:
+    """Of all tokens on all tokens, the class token first; rows sum to 1."""
+    num_tokens = 1 + shape.num_in
+    logits_BHMM = _tokens(shape, (shape.batch, shape.heads, num_tokens, num_tokens), draw)
+    return logits_BHMM.float().softmax(-1).to(shape.dtype)
+
+
+def _is_last(shape: Shape) -> bool:
+    return shape.layer == shape.num_layers - 1
+
+
+def _grid(num_in: int) -> tuple[int, int]:
+    """The grid of so many patches that is nearest to a square, with fewer rows than columns."""
+    rows = next(rows for rows in range(math.isqrt(num_in), 0, -1) if num_in % rows == 0)
+    return rows, num_in // rows

@@ -14,19 +14,23 @@ from hypothesis import given, settings
 from pydantic import ValidationError
 from torch import Tensor
 
-from methods.base import TokenContext
-from methods.registry import MethodEntry, Place, entries
+from methods.base import TokenMethod
+from methods.contexts import TokenContext
+from methods.places import Place
+from methods.registry import MethodEntry, entries
 from methods.transform import TokenTransform
 from tests.methods.contexts import BUILDERS, Shape, reseeded, shapes, single, tensors
 
 KEEPS_EVERYTHING = {"identity"}
 quick = settings(derandomize=True, max_examples=20, deadline=None, database=None)
 
-every_method = pytest.mark.parametrize("entry", entries().values(), ids=lambda entry: entry.id)
+ready = [entry for entry in entries().values() if entry.stands_alone]
+every_method = pytest.mark.parametrize("entry", ready, ids=lambda entry: entry.id)
 compressing = [
     pytest.param(entry, place, id=f"{entry.id}-{place}")
     for entry in entries().values()
     for place in entry.places
+    if issubclass(entry.method, TokenMethod) and place in BUILDERS
     if entry.id not in KEEPS_EVERYTHING
 ]
 every_compression = pytest.mark.parametrize(("entry", "place"), compressing)

@@ -10,13 +10,16 @@ import pytest
 from pydantic import ValidationError
 
 import methods.vision
-from methods.registry import PLACES, build, entries, entry
+from methods.contexts import TokenContext
+from methods.registry import build, entries, entry
 from methods.vision.tome import ToMe
 
+EVERYWHERE = TokenContext.places
 METHOD_FILE = '''"""Dropped in by a test; no paper."""
-from methods.base import Method, TokenContext
+from methods.base import Method, TokenMethod
+from methods.contexts import TokenContext
 
-class Newcomer(Method[TokenContext]):
+class Newcomer(TokenMethod[TokenContext]):
     """Does nothing."""
 '''
 
@@ -41,7 +44,7 @@ def test_a_new_file_is_a_new_method(vision_folder: Path) -> None:
     (vision_folder / "new_comer.py").write_text(METHOD_FILE)
     found = entries.__wrapped__()
     assert set(found) - set(entries()) == {"new-comer"}
-    assert found["new-comer"].places == ("vision",)
+    assert (found["new-comer"].family, found["new-comer"].places) == ("vision", EVERYWHERE)
 
 
 def test_a_file_with_an_underscore_is_shared_code(vision_folder: Path) -> None:
@@ -77,9 +80,13 @@ def test_the_methods_of_the_quickstart_are_there() -> None:
         assert ids <= {entry.id for entry in entries().values() if entry.family == family}
 
 
-def test_controls_attach_everywhere_and_others_at_their_own_place() -> None:
-    for found in entries().values():
-        assert found.places == (PLACES if found.family == "controls" else (found.family,))
+def test_methods_attach_where_their_context_comes_from() -> None:
+    assert {found.places for found in entries().values() if found.family == "controls"} == {
+        EVERYWHERE
+    }
+    assert entry("tome").places == ("vision",)
+    assert entry("divprune").places == ("vision", "vlm")
+    assert entry("snapkv").places == ("kv",)
 
 
 def test_an_unknown_method_gets_the_nearest_name_and_the_choices() -> None:

@@ -9,26 +9,56 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from methods.schedule import OneLayer, Progressive, Schedule, Uniform, num_held
+from methods.schedule import OneLayer, Progressive, Pyramid, Schedule, Uniform, num_held
 
 quick = settings(derandomize=True, max_examples=50, deadline=None, database=None)
 adapter: TypeAdapter[Schedule] = TypeAdapter(Schedule)
 
 ratios = st.floats(0.01, 1.0)
 depths = st.integers(2, 40)
-schedules = st.sampled_from([Uniform(), OneLayer(), OneLayer(layer=0), Progressive()])
+to_the_ratio = st.sampled_from([Uniform(), OneLayer(), OneLayer(layer=0), Progressive()])
+pyramids = st.builds(Pyramid, beta=st.floats(1, 100))
+schedules = to_the_ratio | pyramids
 
 
 @quick
 @given(schedule=schedules, keep_ratio=ratios, num_layers=depths)
-def test_layers_never_hold_more_than_the_one_before_and_end_at_the_ratio(
+def test_layers_hold_something_and_never_more_than_the_one_before(
     schedule: Schedule, keep_ratio: float, num_layers: int
 ) -> None:
     held = schedule.held(keep_ratio, num_layers)
     assert len(held) == num_layers
     assert all(before >= after for before, after in pairwise(held))
-    assert held[-1] == pytest.approx(keep_ratio)
+    assert min(held) > 0
     assert max(held) <= 1
+
+
+@quick
+@given(schedule=to_the_ratio, keep_ratio=ratios, num_layers=depths)
+def test_the_last_layer_holds_the_ratio(
+    schedule: Schedule, keep_ratio: float, num_layers: int
+) -> None:
+    assert schedule.held(keep_ratio, num_layers)[-1] == pytest.approx(keep_ratio)
+
+
+@quick
+@given(pyramid=pyramids, keep_ratio=ratios, num_layers=st.integers(1, 40))
+def test_a_pyramid_holds_the_ratio_on_average_and_falls_in_equal_steps(
+    pyramid: Pyramid, keep_ratio: float, num_layers: int
+) -> None:
+    held = pyramid.held(keep_ratio, num_layers)
+    assert sum(held) / num_layers == pytest.approx(keep_ratio)
+    steps = [before - after for before, after in pairwise(held)]
+    assert steps == pytest.approx([steps[0]] * len(steps)) if steps else num_layers == 1
+
+
+def test_the_top_of_a_pyramid_is_beta_times_smaller_than_the_mean() -> None:
+    assert Pyramid(beta=4).held(0.2, 3) == pytest.approx((0.35, 0.2, 0.05))
+    assert Pyramid(beta=1).held(0.2, 3) == pytest.approx((0.2, 0.2, 0.2))
+
+
+def test_a_base_that_would_be_wider_than_everything_gives_the_rest_to_the_top() -> None:
+    assert Pyramid(beta=20).held(0.75, 3) == pytest.approx((1.0, 0.75, 0.5))
 
 
 @quick
@@ -66,7 +96,8 @@ def test_a_schedule_that_does_not_fit_says_why(schedule: Schedule, message: str)
 
 
 @pytest.mark.parametrize(
-    "schedule", [Uniform(), OneLayer(layer=3), Progressive(), Progressive(first=1, last=4)]
+    "schedule",
+    [Uniform(), OneLayer(layer=3), Progressive(), Progressive(first=1, last=4), Pyramid(beta=5)],
 )
 def test_schedules_survive_json(schedule: Schedule) -> None:
     assert adapter.validate_json(schedule.model_dump_json()) == schedule
@@ -87,6 +118,8 @@ def test_labels_differ_wherever_schedules_differ() -> None:
         Progressive(),
         Progressive(first=1),
         Progressive(last=-1),
+        Pyramid(),
+        Pyramid(beta=2),
     ]
     assert len({schedule.label for schedule in different}) == len(different)
 

@@ -27,6 +27,7 @@ QUALITY_AND_FLOPS: Objectives = {"quality": "maximize", "flops": "minimize"}
 class Row:
     metrics: dict[str, float | None]
     workload: str = "digits"
+    simulated: frozenset[str] = frozenset()
 
 
 def row(quality: float, flops: float | None, **others: Any) -> Row:
@@ -153,6 +154,7 @@ class PointMaker:
             "schedule": "uniform",
             "tokens_per_layer_json": "[1]",
             "spec_json": "{}",
+            "simulated_json": "[]",
         }
     )
 

@@ -54,13 +54,12 @@ ONE_MISTAKE = {
     ),
     "unknown backbone": (
         changed("vit-digits", "vit-digit"),
-        "6:15: unknown backbone 'vit-digit'; did you mean 'vit-digits'? (choices: llama-recall, "
-        "vit-digits); any other model is written {hf: path-or-id}",
+        "6:15: unknown backbone 'vit-digit'; did you mean 'vit-digits'? (choices: ",
     ),
     "unknown schedule": (
         GOOD + "    schedules: [uniform, progresive]\n",
         "8:26: unknown schedule 'progresive'; did you mean 'progressive'? "
-        "(choices: uniform, one-layer, progressive)",
+        "(choices: uniform, one-layer, progressive, ",
     ),
     "unknown objective": (
         GOOD + "    objectives: {qualty: maximize}\n",

@@ -21,37 +21,31 @@ Shapes: B sequences, T tokens.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sweeps.data import contexts
 from sweeps.data.contexts import Split
-from sweeps.reference.training import Trace, reproducible, save
+from sweeps.reference import training
+from sweeps.reference.training import Optimiser, Progress, Trace, fit, report, reproducible
 
 EVALUATED: Final = 1024  # examples of a split behind each reported accuracy
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(training.Stage):
     """One stretch of training."""
 
-    name: str
-    steps: int
-    lr: float  # peak, after warm-up
-    batch_size: int
+    batch_size: int = 64
     context_length: int = 0  # tokens; 0: repeated sequences instead of the task
     max_pairs: int = 0  # pairs are drawn from 2 to this
-    decay: bool = False  # cosine to zero
-    pass_mark: float = 0.0  # share of answer tokens right at the end, below which to start again
 
 
 @dataclass(frozen=True)
@@ -65,28 +59,23 @@ class Recipe:
     kv_heads: int = 2
     max_position_embeddings: int = 1024
     initializer_range: float = 0.02
-    betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    warmup: int = 50  # steps, in every stage
+    optimiser: Optimiser = field(default_factory=lambda: Optimiser(weight_decay=0.01))
     filler_share: float = 0.1  # weight of the loss on filler
     initialisations: int = 5  # at most
     repeat_lengths: tuple[int, int] = (6, 24)  # tokens of one copy, both ends included
     stages: tuple[Stage, ...] = (
-        Stage("repeat", steps=600, lr=2e-3, batch_size=64),
-        Stage("recall-40", 500, 1.5e-3, 64, context_length=40, max_pairs=6, pass_mark=0.9),
-        Stage("recall-96", 400, 1.2e-3, 32, context_length=96, max_pairs=8),
-        Stage("recall-160", 300, 1e-3, 24, context_length=160, max_pairs=12),
-        Stage("recall-320", 700, 1e-3, 12, context_length=320, max_pairs=16, decay=True),
+        Stage("repeat", steps=600, lr=2e-3),
+        Stage("recall-40", 500, 1.5e-3, pass_mark=0.9, context_length=40, max_pairs=6),
+        Stage("recall-96", 400, 1.2e-3, batch_size=32, context_length=96, max_pairs=8),
+        Stage("recall-160", 300, 1e-3, batch_size=24, context_length=160, max_pairs=12),
+        Stage("recall-320", 700, 1e-3, decay=True, batch_size=12, context_length=320, max_pairs=16),
     )
 
 
 RECIPE: Final = Recipe()
 
 
-def train(
-    seed: int, out: Path, progress: Callable[[str], None], budget: float = 1.0
-) -> dict[str, float]:
+def train(seed: int, out: Path, progress: Progress, budget: float = 1.0) -> dict[str, float]:
     """Train from scratch on one thread, save a Hugging Face directory to `out`, measure it.
 
     `budget` scales the number of steps of every stage. Returns `validation` and `test`, the exact
@@ -99,23 +88,26 @@ def train(
             break
         progress(f"{trace.name} missed its pass mark; starting again")
     with reproducible(seed):
-        save(model, out)
-        saved = LlamaForCausalLM.from_pretrained(out).eval()
-        return {
-            "validation": accuracy(saved, "validation", EVALUATED),
-            "test": accuracy(saved, "test", EVALUATED),
-            "loss_first": trace.first(),
-            "loss_last": trace.last(),
-        }
+        return report(model, out, [trace], lambda saved, split: accuracy(saved, split, EVALUATED))
 
 
 def _attempt(
-    recipe: Recipe, seed: int, progress: Callable[[str], None], budget: float
+    recipe: Recipe, seed: int, progress: Progress, budget: float
 ) -> tuple[LlamaForCausalLM, Trace]:
     """One initialisation, trained until the end or until it misses a pass mark."""
     with reproducible(seed):
         model = LlamaForCausalLM(_config(recipe)).train()
-        return model, _fit(model, recipe, seed, progress, budget)
+        rng = np.random.default_rng((seed, 1))
+        traces = fit(
+            f"llama-recall seed {seed}",
+            recipe.stages,
+            lambda stage: _loss(model, recipe, *_sequences(rng, recipe, stage)),
+            model.parameters(),
+            recipe.optimiser,
+            progress,
+            budget,
+        )
+        return model, traces[-1]
 
 
 def _config(recipe: Recipe) -> LlamaConfig:
@@ -133,41 +125,6 @@ def _config(recipe: Recipe) -> LlamaConfig:
         bos_token_id=contexts.START,
         eos_token_id=contexts.DELIMITER,
     )
-
-
-def _fit(
-    model: LlamaForCausalLM,
-    recipe: Recipe,
-    seed: int,
-    progress: Callable[[str], None],
-    budget: float,
-) -> Trace:
-    """Run all stages, or as many as are passed; returns the losses of the last that ran."""
-    rng = np.random.default_rng((seed, 1))
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=0.0, betas=recipe.betas, weight_decay=recipe.weight_decay
-    )
-    for stage in recipe.stages:
-        steps = max(1, round(stage.steps * budget))
-        pass_mark = stage.pass_mark if budget >= 1 else 0.0
-        trace = Trace(f"llama-recall seed {seed} {stage.name}", steps, progress, pass_mark)
-        for step in range(steps):
-            for group in optimizer.param_groups:
-                group["lr"] = _learning_rate(recipe, stage, step, steps)
-            loss, correct = _loss(model, recipe, *_sequences(rng, recipe, stage))
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-            optimizer.step()
-            trace.add(loss.item(), correct)
-        if not trace.passed:
-            break
-    return trace
-
-
-def _learning_rate(recipe: Recipe, stage: Stage, step: int, steps: int) -> float:
-    rate = stage.lr * min(1.0, (step + 1) / recipe.warmup)
-    return rate * 0.5 * (1 + math.cos(math.pi * step / steps)) if stage.decay else rate
 
 
 def _sequences(rng: np.random.Generator, recipe: Recipe, stage: Stage) -> tuple[Tensor, Tensor]:

@@ -13,14 +13,11 @@ stage and from an initialiser of 0.02 it took 1,500 s to 91 %. Its accuracy on t
 distortions are mild enough to keep every digit readable. The steps are what ten minutes of one
 thread allow; twice as many gave seed 0 another 1.5 points (see README.md).
 
-Shapes: B scenes, N = 144 patch tokens (12x12, patches of 4 px), W window tokens, D width,
-K classes.
+Shapes: B scenes, N = 144 patch tokens, W window tokens, D width, K classes.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -32,27 +29,21 @@ from torch.nn import functional
 from transformers import ViTConfig, ViTForImageClassification
 
 from sweeps.data import scenes
-from sweeps.data.scenes import CELL, CLASSES, LATTICE, SIDE, Split, Warp
-from sweeps.reference.training import Trace, reproducible, save
+from sweeps.data.scenes import CLASSES, LATTICE, SIDE, Split, Warp
+from sweeps.reference import lattice, training
+from sweeps.reference.lattice import PATCH
+from sweeps.reference.training import Optimiser, Progress, fit, report, reproducible
 
-PATCH: Final = 4  # px
-GRID: Final = SIDE // PATCH  # patches along a side
-CELL_GRID: Final = CELL // PATCH  # patches along a cell
 NO_DIGIT: Final = CLASSES  # dense label of an empty cell
 EVALUATED: Final = 1024  # scenes of a split behind each reported accuracy
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(training.Stage):
     """One stretch of training."""
 
-    name: str
-    steps: int
-    lr: float  # peak, after warm-up
-    warmup: int  # steps
     cells: int = LATTICE  # side of the window of cells that the network sees
     dense: bool = True  # per-token labels on full canvases, or the task itself
-    decay: bool = False  # cosine to zero
 
 
 @dataclass(frozen=True)
@@ -65,9 +56,7 @@ class Recipe:
     heads: int = 4
     initializer_range: float = 0.1
     batch_size: int = 32
-    betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = 0.02
-    clip_norm: float = 1.0
+    optimiser: Optimiser = field(default_factory=Optimiser)
     label_smoothing: float = 0.05
     dense_share: float = 0.5  # weight of the dense loss in the last stage
     occupied: float = 0.7  # chance that a cell of a dense canvas holds a digit
@@ -85,9 +74,7 @@ class Recipe:
 RECIPE: Final = Recipe()
 
 
-def train(
-    seed: int, out: Path, progress: Callable[[str], None], budget: float = 1.0
-) -> dict[str, float]:
+def train(seed: int, out: Path, progress: Progress, budget: float = 1.0) -> dict[str, float]:
     """Train from scratch on one thread, save a Hugging Face directory to `out`, measure it.
 
     `budget` scales the number of steps of every stage. Returns `validation` and `test`, the
@@ -96,15 +83,19 @@ def train(
     """
     with reproducible(seed):
         model = ViTForImageClassification(_config(RECIPE)).train()
-        traces = _fit(model, RECIPE, seed, progress, budget)
-        save(model, out)
-        saved = ViTForImageClassification.from_pretrained(out).eval()
-        return {
-            "validation": accuracy(saved, "validation", EVALUATED),
-            "test": accuracy(saved, "test", EVALUATED),
-            "loss_first": traces[0].first(),
-            "loss_last": traces[-1].last(),
-        }
+        rng = np.random.default_rng((seed, 1))
+        head = nn.Linear(RECIPE.hidden_size, CLASSES + 1)
+        traces = fit(
+            f"vit-digits seed {seed}",
+            RECIPE.stages,
+            lambda stage: _loss(model, head, rng, RECIPE, stage),
+            [*model.parameters(), *head.parameters()],
+            RECIPE.optimiser,
+            progress,
+            budget,
+        )
+        whole = [t for t, s in zip(traces, RECIPE.stages, strict=True) if not s.dense]
+        return report(model, out, whole, lambda saved, split: accuracy(saved, split, EVALUATED))
 
 
 def _config(recipe: Recipe) -> ViTConfig:
@@ -125,42 +116,16 @@ def _config(recipe: Recipe) -> ViTConfig:
     )
 
 
-def _fit(
+def _loss(
     model: ViTForImageClassification,
+    head: nn.Linear,
+    rng: np.random.Generator,
     recipe: Recipe,
-    seed: int,
-    progress: Callable[[str], None],
-    budget: float,
-) -> list[Trace]:
-    """Run all stages; returns the losses of those that train the task itself."""
-    rng = np.random.default_rng((seed, 1))
-    head = nn.Linear(recipe.hidden_size, CLASSES + 1)
-    parameters = [*model.parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=0.0, betas=recipe.betas, weight_decay=recipe.weight_decay
-    )
-    traces = []
-    for stage in recipe.stages:
-        steps = max(1, round(stage.steps * budget))
-        trace = Trace(f"vit-digits seed {seed} {stage.name}", steps, progress)
-        loss_of = _dense_loss if stage.dense else _whole_loss
-        for step in range(steps):
-            for group in optimizer.param_groups:
-                group["lr"] = _learning_rate(stage, step, steps)
-            loss, correct = loss_of(model, head, rng, recipe, stage)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            nn.utils.clip_grad_norm_(parameters, recipe.clip_norm)
-            optimizer.step()
-            trace.add(loss.item(), correct)
-        if not stage.dense:
-            traces.append(trace)
-    return traces
-
-
-def _learning_rate(stage: Stage, step: int, steps: int) -> float:
-    rate = stage.lr * min(1.0, (step + 1) / stage.warmup)
-    return rate * 0.5 * (1 + math.cos(math.pi * step / steps)) if stage.decay else rate
+    stage: Stage,
+) -> tuple[Tensor, float]:
+    """Loss and accuracy of one batch of a stage."""
+    loss_of = _dense_loss if stage.dense else _whole_loss
+    return loss_of(model, head, rng, recipe, stage)
 
 
 def _dense_loss(
@@ -172,7 +137,8 @@ def _dense_loss(
 ) -> tuple[Tensor, float]:
     """Every token of a window names its cell's digit. Returns loss and accuracy on digit tokens."""
     pixels_BCSS, labels_BN = _canvases(rng, recipe)
-    window_BW = _windows(rng, rng.integers(0, LATTICE**2, recipe.batch_size), stage.cells)
+    around = rng.integers(0, LATTICE**2, recipe.batch_size)
+    window_BW = lattice.tokens_within(lattice.corners(rng, around, stage.cells), stage.cells)
     hidden_BND = _hidden(model, pixels_BCSS, window_BW)
     logits_BWK = head(hidden_BND[:, 1:])
     target_BW = labels_BN.gather(1, window_BW)
@@ -192,12 +158,13 @@ def _whole_loss(
     labels_B = torch.from_numpy(drawn.labels)
     cells_BC = np.full((recipe.batch_size, LATTICE**2), NO_DIGIT)
     cells_BC[np.arange(recipe.batch_size), drawn.cells] = drawn.labels
-    window_BW = _windows(rng, drawn.cells, stage.cells)
+    corners = lattice.corners(rng, drawn.cells, stage.cells)
+    window_BW = lattice.tokens_within(corners, stage.cells)
     hidden_BND = _hidden(model, torch.from_numpy(drawn.pixels), window_BW)
     logits_BK = model.classifier(hidden_BND[:, 0])
     loss = functional.cross_entropy(logits_BK, labels_B, label_smoothing=recipe.label_smoothing)
     logits_BKW = head(hidden_BND[:, 1:]).transpose(1, 2)
-    dense = functional.cross_entropy(logits_BKW, _per_token(cells_BC).gather(1, window_BW))
+    dense = functional.cross_entropy(logits_BKW, lattice.per_token(cells_BC).gather(1, window_BW))
     correct = (logits_BK.argmax(-1) == labels_B).float().mean()
     return loss + recipe.dense_share * dense, correct.item()
 
@@ -218,37 +185,13 @@ def _canvases(rng: np.random.Generator, recipe: Recipe) -> tuple[Tensor, Tensor]
         ink = scenes.draw(rng, images[chosen], recipe.warp) * present_B[:, None, None]
         scenes.paste(rng, canvas, ink, scenes.corner_of(np.full(count, cell)))
         cells_BC[:, cell] = np.where(present_B, labels[chosen], NO_DIGIT)
-    return torch.from_numpy(scenes.normalised(canvas)), _per_token(cells_BC)
-
-
-def _per_token(cells_BC: scenes.Ints) -> Tensor:
-    """Labels of cells to labels of their patch tokens: [B, 9] to [B, N]."""
-    grid = cells_BC.reshape(-1, LATTICE, LATTICE)
-    tokens = grid.repeat(CELL_GRID, axis=1).repeat(CELL_GRID, axis=2)
-    return torch.from_numpy(tokens.reshape(len(cells_BC), -1))
-
-
-def _windows(rng: np.random.Generator, cells_B: scenes.Ints, side: int) -> Tensor:
-    """Patch tokens [B, W] of a random square of `side` x `side` cells around each given cell."""
-    row_and_column = np.stack([cells_B // LATTICE, cells_B % LATTICE])
-    first = np.maximum(0, row_and_column - side + 1)
-    last = np.minimum(row_and_column, LATTICE - side)
-    top, left = rng.integers(first, last + 1)[..., None, None] * CELL_GRID
-    span = np.arange(side * CELL_GRID)
-    return torch.from_numpy(((top + span[:, None]) * GRID + left + span).reshape(len(cells_B), -1))
+    return torch.from_numpy(scenes.normalised(canvas)), lattice.per_token(cells_BC)
 
 
 def _hidden(model: ViTForImageClassification, pixels_BCSS: Tensor, window_BW: Tensor) -> Tensor:
     """Last hidden states of the class token and the windows' patch tokens: [B, 1 + W, D]."""
-    keep_BK = functional.pad(window_BW + 1, (1, 0))
-    rows = torch.arange(len(keep_BK))[:, None]
-    hook = model.vit.embeddings.register_forward_hook(
-        lambda _module, _args, out: out[rows, keep_BK]
-    )
-    try:
+    with lattice.only(model.vit.embeddings, window_BW):
         hidden_BND: Tensor = model.vit(pixels_BCSS).last_hidden_state
-    finally:
-        hook.remove()
     return hidden_BND
 
 

@@ -1,6 +1,7 @@
+from dataclasses import replace
+
 import pytest
 import torch
-from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from methods.backbones import attention_tap
@@ -36,8 +37,8 @@ def attention_modules(model):
     return [layer.self_attn for layer in model.model.layers]
 
 
-def unchanged(module, query, key, value, mask):
-    return mask
+def unchanged(module, call):
+    return call
 
 
 @torch.no_grad()
@@ -69,9 +70,9 @@ def test_a_tap_sees_every_attention_call_of_its_modules_only(models, tokens):
     _, ours = models
     calls = []
 
-    def record(module, query, key, value, mask):
-        calls.append((module, query.shape, key.shape, value.shape))
-        return mask
+    def record(module, call):
+        calls.append((module, call.query_BHTD.shape, call.key_BKND.shape, call.value_BKND.shape))
+        return call
 
     tapped = attention_modules(ours)[1]
     with attention_tap.attach([tapped], record):
@@ -85,7 +86,11 @@ def test_the_mask_a_tap_returns_is_the_one_used(models, tokens):
     visible = torch.ones(11, 11, dtype=torch.bool).tril()
     visible[5:, 2] = False
     expected = sdpa(tokens, attention_mask=visible.expand(3, 1, 11, 11)).logits
-    with attention_tap.attach(attention_modules(ours), lambda *_: visible[None, None]):
+
+    def hide(module, call):
+        return replace(call, mask=visible[None, None])
+
+    with attention_tap.attach(attention_modules(ours), hide):
         hidden = ours(tokens).logits
     torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=0)
     assert (hidden[:, 5:] - sdpa(tokens).logits[:, 5:]).abs().max() > 1e-3
@@ -106,13 +111,22 @@ def test_taps_are_gone_after_an_error(models):
     assert not any(map(attention_tap.is_tapped, attention_modules(ours)))
 
 
-def test_a_second_tap_is_refused_and_the_first_stays():
-    first, second = nn.Identity(), nn.Identity()
-    with attention_tap.attach([first], unchanged):
-        with (
-            pytest.raises(RuntimeError, match="do not nest"),
-            attention_tap.attach([second, first], unchanged),
-        ):
-            pytest.fail("the block must not be entered")
-        assert attention_tap.is_tapped(first)
-        assert not attention_tap.is_tapped(second)
+def test_taps_see_a_call_in_the_order_in_which_they_were_attached(models, tokens):
+    _, ours = models
+    seen = []
+
+    def scaled(module, call):
+        seen.append("scaled")
+        return replace(call, value_BKND=call.value_BKND * 0)
+
+    def looking(module, call):
+        seen.append("looking")
+        assert not call.value_BKND.any()
+        return call
+
+    modules = attention_modules(ours)
+    with attention_tap.attach(modules, scaled), attention_tap.attach(modules, looking):
+        ours(tokens)
+        assert attention_tap.is_tapped(modules[0])
+    assert seen == ["scaled", "looking"] * len(modules)
+    assert not attention_tap.is_tapped(modules[0])

@@ -5,7 +5,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from methods.backbones import attention_tap
 from methods.backbones.base import VacuousCompressionError
 from methods.backbones.causal_lm import CausalLMBackbone
-from methods.base import CacheContext, Method
+from methods.base import InfeasibleError, TokenMethod
+from methods.contexts import CacheContext
 from methods.controls.average_pooling import AveragePooling
 from methods.controls.identity import Identity
 from methods.controls.random import Random
@@ -82,7 +83,7 @@ def spy_on(contexts):
     return Spy()
 
 
-class Lopsided(Method[CacheContext]):
+class Lopsided(TokenMethod[CacheContext]):
     """Merges everything from the last row's place on into the last row."""
 
     def transform(self, ctx):
@@ -120,7 +121,7 @@ def test_keep_ratio_1_is_exactly_the_baseline(llama, method_id, schedule):
         assert torch.equal(llama.generate(PROMPT, EMPTY, 4), answer)
     assert all(map(torch.equal, inside, baseline))
     assert compression.tokens_per_layer == [T - 1] * NUM_LAYERS
-    assert compression.transforms == {}
+    assert compression.transforms["kv"] == {}
 
 
 @pytest.mark.parametrize("prompt", [PROMPT[:, :1], PROMPT[:, :0]], ids=["one", "none"])
@@ -165,7 +166,7 @@ def test_eviction_equals_a_full_cache_whose_evicted_entries_are_hidden(
     backbone = backbones[model_type]
     with backbone.compressed(method, Progressive(), 0.2, 0) as compression:
         logits = backbone.continuation_logits(PROMPT, rest)
-    expected = answers_with_hidden_entries(folders[model_type], rest, compression.transforms)
+    expected = answers_with_hidden_entries(folders[model_type], rest, compression.transforms["kv"])
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
     assert (logits - backbone.continuation_logits(PROMPT, rest)).abs().max() > 1e-2
 
@@ -174,7 +175,9 @@ def test_a_later_first_cut_leaves_earlier_layers_whole(folders, llama):
     with llama.compressed(H2O(), OneLayer(layer=1), 0.25, 0) as compression:
         logits = llama.continuation_logits(PROMPT, CONTINUATION)
     assert compression.tokens_per_layer == [T, T // 4, T // 4]
-    expected = answers_with_hidden_entries(folders["llama"], CONTINUATION, compression.transforms)
+    expected = answers_with_hidden_entries(
+        folders["llama"], CONTINUATION, compression.transforms["kv"]
+    )
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -367,7 +370,7 @@ def test_draws_repeat_between_blocks_and_differ_within_one(llama):
         with llama.compressed(Random(), Uniform(), 0.5, seed) as compression:
             for _ in range(2):
                 llama.generate(PROMPT, EMPTY, 1)
-                found.append([compression.transforms[i].cols for i in range(NUM_LAYERS)])
+                found.append([compression.transforms["kv"][i].cols for i in range(NUM_LAYERS)])
         return found
 
     first, second = kept(0)
@@ -385,14 +388,9 @@ def config_of(model_type, **changes):
     return AutoConfig.for_model(model_type, **(SMALL | changes)).to_dict()
 
 
-class NeedsCls(Method[CacheContext]):
-    needs_cls = True
-
-
 @pytest.mark.parametrize(
     ("config", "method", "reason"),
     [
-        (config_of("llama"), NeedsCls, "class token"),
         (config_of("llama", num_key_value_heads=3), Knorm, "4 query heads"),
         (config_of("mistral", sliding_window=16), Knorm, "last 16 tokens"),
         (
@@ -401,24 +399,24 @@ class NeedsCls(Method[CacheContext]):
             "last 16 tokens",
         ),
     ],
-    ids=["class-token", "uneven-heads", "mistral-window", "qwen-window"],
+    ids=["uneven-heads", "mistral-window", "qwen-window"],
 )
 def test_the_reason_is_given_where_a_method_cannot_work(config, method, reason):
-    assert reason in CausalLMBackbone.why_not(config, method)
+    assert reason in CausalLMBackbone.why_not(config, method())
 
 
 def test_vision_methods_are_refused_by_name():
-    vision = [found for found in entries().values() if found.family == "vision"]
+    vision = [found for found in entries().values() if found.places == ("vision",)]
+    assert vision
     for found in vision:
-        reason = CausalLMBackbone.why_not(config_of("llama"), found.method)
-        assert reason is not None
-        assert reason.startswith(found.id)
+        with pytest.raises(InfeasibleError, match=f"{found.id} attaches to vision, .* has kv"):
+            CausalLMBackbone.stages(found.method(), Uniform(), 0.5)
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
 @pytest.mark.parametrize("method_id", KV_IDS)
 def test_every_kv_method_works_on_every_architecture(model_type, method_id):
-    assert CausalLMBackbone.why_not(config_of(model_type), entry(method_id).method) is None
+    assert CausalLMBackbone.why_not(config_of(model_type), entry(method_id).method()) is None
 
 
 def test_layers_are_read_from_the_config(llama):

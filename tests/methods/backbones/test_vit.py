@@ -11,7 +11,8 @@ from transformers import ViTConfig, ViTForImageClassification
 from methods import registry
 from methods.backbones.base import VacuousCompressionError
 from methods.backbones.vit import ViTBackbone
-from methods.base import Method, VisionContext
+from methods.base import TokenMethod
+from methods.contexts import VisionContext
 from methods.schedule import OneLayer, Progressive, Uniform, num_held
 from methods.transform import TokenTransform
 
@@ -66,7 +67,7 @@ def test_keep_ratio_one_is_exactly_the_baseline(
     with backbone.compressed(registry.build(method_id, {}), schedule, 1.0, seed=0) as record:
         assert (backbone.logits(pixels) - expected).abs().max() == 0.0
     assert record.tokens_per_layer == [NUM_PATCHES + 1] * 4
-    assert not record.transforms
+    assert not record.transforms["vision"]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.label)
@@ -109,7 +110,7 @@ def test_randomness_repeats_with_the_seed_and_differs_between_batches(
     assert not torch.equal(first[0], twice(1)[0])
 
 
-class MergeTwins(Method[VisionContext]):
+class MergeTwins(TokenMethod[VisionContext]):
     """Merges the last token into the first; the test makes the two identical."""
 
     proportional_attention = True
@@ -134,7 +135,7 @@ def test_merging_identical_tokens_with_proportional_attention_changes_nothing(
         assert torch.allclose(backbone.logits(pixels), expected, atol=1e-5)
 
 
-class PromiseOnly(Method[VisionContext]):
+class PromiseOnly(TokenMethod[VisionContext]):
     """Returns everything whatever is asked."""
 
     def transform(self, ctx: VisionContext) -> TokenTransform:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from methods.base import CacheContext
+from methods.contexts import CacheContext
 
 NUM_HEADS, GROUP, WIDTH = 2, 3, 8
 
@@ -76,6 +76,12 @@ def extra_query(request):
 def context():
     """Makes contexts of random keys, values and queries."""
     return make_context
+
+
+@pytest.fixture
+def attention():
+    """Slow, plain attention rows."""
+    return plain_attention
 
 
 @pytest.fixture

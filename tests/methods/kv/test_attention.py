@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -22,11 +24,16 @@ def test_working_in_blocks_of_rows_changes_nothing(context, monkeypatch):
 
 def test_half_precision_is_summed_in_single_precision(context):
     ctx = context(num_in=300)
-    half = {"keys_BND": ctx.keys_BND.bfloat16(), "queries_BGTD": ctx.queries_BGTD.bfloat16()}
-    received_BN = _attention.received_attention(type(ctx)(**vars_of(ctx) | half), 300)
+    half = replace(ctx, keys_BND=ctx.keys_BND.bfloat16(), queries_BGTD=ctx.queries_BGTD.bfloat16())
+    received_BN = _attention.received_attention(half, 300)
     assert received_BN.dtype == torch.float32
     torch.testing.assert_close(received_BN.sum(1), torch.full((ctx.batch,), 300.0))
 
 
-def vars_of(ctx):
-    return {name: getattr(ctx, name) for name in type(ctx).__dataclass_fields__}
+@pytest.mark.parametrize("num_rows", [1, 5, 100])
+def test_one_pass_gives_what_two_would(context, extra_query, monkeypatch, num_rows):
+    monkeypatch.setattr(_attention, "ROWS_AT_ONCE", 4)
+    ctx = context(num_in=19, extra_query=extra_query)
+    global_BN, local_BN = _attention.received_globally_and_locally(ctx, num_rows)
+    torch.testing.assert_close(global_BN, _attention.received_attention(ctx, 100))
+    torch.testing.assert_close(local_BN, _attention.received_attention(ctx, num_rows))

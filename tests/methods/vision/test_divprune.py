@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from methods.controls.random import Random
+from methods.registry import entry
 from methods.vision.divprune import DivPrune
 from tests.methods.contexts import Shape, vision_context
 
@@ -56,3 +57,7 @@ def test_one_of_each_kind_is_kept_before_any_duplicate() -> None:
     ctx.hidden_BND.copy_(torch.eye(8)[:4].repeat(3, 1))
     kept_BKD = DivPrune().transform(ctx)(ctx.hidden_BND)
     assert (kept_BKD.sum(1)[:, :4] == 1).all()
+
+
+def test_it_prunes_projected_visual_tokens_too_as_in_its_paper() -> None:
+    assert entry("divprune").places == ("vision", "vlm")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from methods.base import VisionContext
+from methods.contexts import VisionContext
 from methods.vision.tome import ToMe
 from tests.methods.contexts import Shape, vision_context
 

@@ -38,6 +38,7 @@ def configuration(index: int, quality: float, flops: float, **costs: Any) -> Con
     numbers |= {"quality": quality, "quality_se": 0.0, "num_examples": 8, "tokens_per_layer": [4]}
     numbers |= {"tokens": 0.5, "flops": flops, "flops_per_example": flops, "peak_bytes": 1}
     numbers |= {"peak_memory": 1.0, "compressor_seconds": 0.0, "compressor_share": 0.0}
+    numbers |= {"weights": 1.0, "weight_bytes": 1, "simulated": []}
     return Configuration(trial=spec.id, spec=spec, measured=Metrics(**{**numbers, **costs}))
 
 
