@@ -70,6 +70,10 @@ class Method(BaseModel):
         """What the method is called: its file's name, with dashes."""
         return cls.__module__.rpartition(".")[2].replace("_", "-")
 
+    def attaches_to(self) -> tuple[Place, ...]:
+        """Where this very method attaches: ``places``, unless hyperparameters decide it."""
+        return self.places
+
     @property
     def fixed_ratio(self) -> float | None:
         """The one keep ratio there is, for methods that have no budget to turn; else None.
@@ -107,6 +111,8 @@ class TokenMethod(Method, Generic[ContextT]):
     """Whether the block's whole attention is needed (it costs N x N)."""
     needs_next_attention: ClassVar[bool] = False
     """Whether the next block's attention is needed, computed one step ahead."""
+    needs_future: ClassVar[bool] = False
+    """Whether the attention to come is needed, which a rehearsal without compression finds out."""
     proportional_attention: ClassVar[bool] = False
     """Whether later blocks add log(size) to attention logits, as ToMe proposes (eq. 1)."""
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from methods.deferred import Resolving
+from methods.deferred import PerLayer, Resolving
 from methods.places import Place
 
 
@@ -47,6 +47,11 @@ class TokenContext:
         return self.sizes_BN.shape[1]
 
     @property
+    def compared(self) -> Tensor:
+        """What tells how similar two tokens are, [B, N, D]. Raises TypeError for words."""
+        raise TypeError(f"tokens of a {type(self).__name__} cannot be compared")
+
+    @property
     def device(self) -> torch.device:
         """Where the tensors live."""
         return self.sizes_BN.device
@@ -59,6 +64,11 @@ class FeatureContext(TokenContext):
     places: ClassVar[tuple[Place, ...]] = ("vision", "vlm")
 
     hidden_BND: Tensor
+
+    @property
+    def compared(self) -> Tensor:
+        """The features."""
+        return self.hidden_BND
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +116,9 @@ class CacheContext(TokenContext):
     token has been read but its own entry is appended only after compression. ``scaling`` multiplies
     query-key products before softmax. ``num_heads`` is the number of key/value heads; B runs over
     sequences first and heads last, so ``view(-1, num_heads, ...)`` separates the two.
+
+    ``future_BN`` is the attention that the entries will get from everything that the uncompressed
+    model reads and writes after the prompt, for methods that declare ``needs_future``.
     """
 
     places: ClassVar[tuple[Place, ...]] = ("kv",)
@@ -115,6 +128,12 @@ class CacheContext(TokenContext):
     queries_BGTD: Tensor
     scaling: float
     num_heads: int = 1
+    future_BN: Tensor | None = None
+
+    @property
+    def compared(self) -> Tensor:
+        """The keys."""
+        return self.keys_BND
 
 
 @dataclass(frozen=True)
@@ -161,8 +180,8 @@ class VisualContext(Resolving, FeatureContext):
     of the sequence to the visual tokens, after softmax over all visible tokens; ``visual_T`` (bool)
     says which of the T are visual; both None at the doorstep. Rows are the N visual tokens in order
     and then the text tokens in order, because examples of a batch may have kept their tokens at
-    different places between the texts; the last row is the prompt's last token. Attention, keys
-    and the fields of ``tower`` are computed when they are read.
+    different places between the texts; the last row is the prompt's last token. Attention and keys
+    are computed when they are read.
     """
 
     places: ClassVar[tuple[Place, ...]] = ("vlm",)
@@ -172,6 +191,8 @@ class VisualContext(Resolving, FeatureContext):
     text_BQD: Tensor
     question_Q: Tensor
     tower: TowerView
+    images_before_Q: Tensor | None = None
+    """How many images stand before each text token (long); None where prompts do not tell."""
     attention_BHTN: Tensor | None = None
     visual_T: Tensor | None = None
     keys_BHND: Tensor | None = None
@@ -181,20 +202,21 @@ class VisualContext(Resolving, FeatureContext):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TowerView(Resolving):
+class TowerView:
     """The vision tower's view of the original visual tokens, P per image, I images per example.
 
     ``hidden_BIPD`` are its selected output features before projection. ``cls_attention_LBIHP`` is
     every layer's attention from the class token to the patches and ``received_LBIP`` every layer's
     attention received by each patch from all patches, averaged over heads and summed over queries;
     rows of a softmax over all 1 + P tokens.
-    ``keys_LBIHPD`` the keys of all layers. ``pixels_BICHW`` are the images themselves.
+    ``keys_LBIHPD`` are the keys of all layers. What has an axis L may compute a layer when it is
+    read: index it by one layer or ask for its length. ``pixels_BICHW`` are the images themselves.
     """
 
     hidden_BIPD: Tensor
-    cls_attention_LBIHP: Tensor
-    received_LBIP: Tensor
-    keys_LBIHPD: Tensor
+    cls_attention_LBIHP: Tensor | PerLayer
+    received_LBIP: Tensor | PerLayer
+    keys_LBIHPD: Tensor | PerLayer
     pixels_BICHW: Tensor
     selected: int
     """Index into L of the layer whose output is projected."""

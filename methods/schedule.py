@@ -7,9 +7,11 @@ because a token that is gone stays gone; in a key/value cache each layer keeps i
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from itertools import accumulate
+from math import ceil, exp
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Schedule(BaseModel):
@@ -18,8 +20,9 @@ class _Schedule(BaseModel):
     def held(self, keep_ratio: float, num_layers: int) -> tuple[float, ...]:
         """Fraction of the original tokens held by each layer, never increasing.
 
-        ``keep_ratio`` in (0, 1] is what the last layers hold, or for :class:`Pyramid` the mean over
-        all layers. Raises ValueError where the schedule does not fit ``num_layers``.
+        ``keep_ratio`` in (0, 1] is what the last layers hold, for :class:`Pyramid` the mean over
+        all layers and for :class:`Sigmoid` the mean over those that it cuts. Raises ValueError
+        where the schedule does not fit ``num_layers``.
         """
         raise NotImplementedError
 
@@ -125,8 +128,105 @@ class Pyramid(_Schedule):
         return "pyramid" if self == Pyramid() else f"pyramid@{self.beta:g}"
 
 
-Schedule = Annotated[Uniform | OneLayer | Progressive | Pyramid, Field(discriminator="kind")]
-KINDS: Final = (Uniform, OneLayer, Progressive, Pyramid)
+class Stages(_Schedule):
+    """A few cuts at given depths; between them nothing changes.
+
+    PyramidDrop (arXiv:2410.17247), section 3.2, divides a language model into stages and multiplies
+    the tokens by the same factor at the end of each. ``shares`` say how much of the whole cut a
+    stage makes: after shares that add up to s the layers hold the keep ratio to the power of s.
+
+    Depths are fractions of the layers, so that a schedule means the same for any model: 0 is before
+    the first layer and d before layer d * num_layers, rounded up and at most the last one. Cuts
+    that fall on the same layer of a shallow model become one.
+    """
+
+    kind: Literal["stages"] = "stages"
+    depths: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(
+        default=(0.25, 0.5, 0.75), min_length=1, description="Where the cuts are, increasing."
+    )
+    shares: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        default=(), description="Relative part of the cut at each depth; none: equal parts."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if list(self.depths) != sorted(set(self.depths)):
+            raise ValueError(f"depths must increase, not be {list(self.depths)}")
+        if self.shares and len(self.shares) != len(self.depths):
+            raise ValueError(f"{len(self.shares)} shares do not fit {len(self.depths)} depths")
+        return self
+
+    def held(self, keep_ratio: float, num_layers: int) -> tuple[float, ...]:
+        """keep_ratio to the power of the shares of the stages that have ended."""
+        layers = [_layer_at(depth, num_layers) for depth in self.depths]
+        sums = list(accumulate(self.shares or (1.0,) * len(layers)))
+        ended = (sum(layer >= cut for cut in layers) for layer in range(num_layers))
+        return tuple(keep_ratio ** ([0.0, *sums][count] / sums[-1]) for count in ended)
+
+    @property
+    def label(self) -> str:
+        """Names depths and shares unless they are the default."""
+        if self == Stages():
+            return "stages"
+        depths, shares = (
+            "+".join(f"{number:g}" for number in numbers) for numbers in (self.depths, self.shares)
+        )
+        return f"stages@{depths}" + (f":{shares}" if shares else "")
+
+
+class Sigmoid(_Schedule):
+    """Layers hold what a falling sigmoid says, on average the keep ratio.
+
+    P-Sigmoid of "Accelerating Multimodal Large Language Models by Searching Optimal Vision Token
+    Reduction" (arXiv:2412.00556): under a given budget the keep rates of the layers follow a
+    parametric sigmoid, whose parameters Bayesian optimisation finds. The paper's exact
+    parametrisation was not at hand; this is our reading. ``steepness`` is the parameter to search;
+    the curve's midpoint follows from the budget. Layers before ``first`` hold everything, because
+    attention in the first layer ranks visual tokens differently from all later ones, and are not
+    part of the average.
+    """
+
+    kind: Literal["sigmoid"] = "sigmoid"
+    steepness: float = Field(
+        default=8.0,
+        ge=0,
+        le=100,
+        description="Slope over the depth between first cut and last layer; 0 is one cut.",
+    )
+    first: int = Field(default=2, ge=0, description="0-based layer of the first cut.")
+
+    def held(self, keep_ratio: float, num_layers: int) -> tuple[float, ...]:
+        """1 before ``first``, then 1 / (1 + exp(steepness * depth - offset))."""
+        _require_layer("first", self.first, num_layers)
+        if keep_ratio == 1:
+            return (1.0,) * num_layers
+        cut = num_layers - self.first
+        slopes = [self.steepness * layer / max(cut - 1, 1) for layer in range(cut)]
+        offset = self._offset(keep_ratio, slopes)
+        return (1.0,) * self.first + tuple(_logistic(offset - slope) for slope in slopes)
+
+    @staticmethod
+    def _offset(keep_ratio: float, slopes: list[float]) -> float:
+        """Where the curve's mean is the keep ratio, by bisection: the mean grows with it."""
+        low, high = -50.0, slopes[-1] + 50.0
+        for _ in range(100):
+            middle = (low + high) / 2
+            mean = sum(_logistic(middle - slope) for slope in slopes) / len(slopes)
+            low, high = (middle, high) if mean < keep_ratio else (low, middle)
+        return (low + high) / 2
+
+    @property
+    def label(self) -> str:
+        """Names both parameters unless they are the default."""
+        if self == Sigmoid():
+            return "sigmoid"
+        return f"sigmoid@{self.steepness:g}from{self.first}"
+
+
+Schedule = Annotated[
+    Uniform | OneLayer | Progressive | Pyramid | Stages | Sigmoid, Field(discriminator="kind")
+]
+KINDS: Final = (Uniform, OneLayer, Progressive, Pyramid, Stages, Sigmoid)
 """Every kind of schedule that a sweep can ask for."""
 
 
@@ -138,3 +238,12 @@ def num_held(fraction: float, num_tokens: int) -> int:
 def _require_layer(name: str, layer: int, num_layers: int) -> None:
     if not 0 <= layer < num_layers:
         raise ValueError(f"{name} {layer} does not exist: the model has {num_layers} layers")
+
+
+def _layer_at(depth: float, num_layers: int) -> int:
+    # A share such as 6 / 32 should name layer 6 of 32, whatever its last bit.
+    return min(ceil(depth * num_layers - 1e-6), num_layers - 1)
+
+
+def _logistic(x: float) -> float:
+    return 1 / (1 + exp(-x))

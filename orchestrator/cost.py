@@ -136,8 +136,15 @@ def _pairwise_distance_flops(x1: Any, x2: Any, *_: Any, **__: Any) -> int:
     return int(2 * torch.Size(batch).numel() * rows * x2[-2] * width)
 
 
+def _packed_matmul_flops(x: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+    return int(2 * torch.Size(x).numel() * out_shape[-1])
+
+
 _aten = torch.ops.aten
 _UNCOUNTED = {
+    _aten._weight_int8pack_mm: _packed_matmul_flops,
+    _aten._weight_int4pack_mm: _packed_matmul_flops,
+    _aten._weight_int4pack_mm_for_cpu: _packed_matmul_flops,
     _aten._scaled_dot_product_flash_attention_for_cpu: _attention_on_cpu_flops,
     _aten._cdist_forward: _pairwise_distance_flops,
     _aten._euclidean_dist: _pairwise_distance_flops,

@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Final
 
 from torch import Tensor, nn
@@ -72,6 +73,16 @@ def is_tapped(module: nn.Module) -> bool:
     return module in _taps
 
 
+def _grouped_as(call: AttentionCall, module: Any) -> Any:
+    """What tells the library how many query heads share a key/value head.
+
+    That is the module, unless a tap gave every query head keys and values of its own.
+    """
+    if call.key_BKND.shape[1] < call.query_BHTD.shape[1]:
+        return module
+    return SimpleNamespace(num_key_value_groups=1, is_causal=getattr(module, "is_causal", True))
+
+
 def _tapped_attention(
     module: nn.Module,
     query: Tensor,
@@ -84,7 +95,12 @@ def _tapped_attention(
     for tap in _taps.get(module, ()):
         call = tap(module, call)
     output: tuple[Tensor, None] = sdpa_attention_forward(
-        module, call.query_BHTD, call.key_BKND, call.value_BKND, call.mask, **kwargs
+        _grouped_as(call, module),
+        call.query_BHTD,
+        call.key_BKND,
+        call.value_BKND,
+        call.mask,
+        **kwargs,
     )
     return output
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -55,14 +56,14 @@ class Compression:
     """Bytes of keys and values held per sequence once compressed; 0 where there is no cache."""
     weight_bytes: int = 0
     """Bytes of the weights as held inside the block."""
-    attended: int = 0
+    attended: float = 0.0
     """Cache entries that decoding steps read, summed over steps, layers and heads."""
     visible: int = 0
     """Cache entries that they could have read."""
     steps: int = 0
-    """Forward passes of the language model after the prompt was read."""
+    """Forward passes that gave new tokens, summed over sequences."""
     new_tokens: int = 0
-    """Tokens that these gave, per sequence."""
+    """Tokens that they gave, summed over sequences."""
     seconds: float = 0.0
     """Time spent in the method itself: scoring, building W and applying it."""
     reads: int = 0
@@ -93,7 +94,7 @@ class Backbone(ABC):
 
     def __init__(self, model: nn.Module) -> None:
         self.model: Any = model.eval().requires_grad_(False)
-        self._compressed = False
+        self._record: Compression | None = None
 
     @property
     def device(self) -> torch.device:
@@ -141,12 +142,12 @@ class Backbone(ABC):
         Raises InfeasibleError if a method attaches nowhere here, RuntimeError if blocks nest, and
         :class:`VacuousCompressionError` as :meth:`attach` does.
         """
-        if self._compressed:
+        if self._record is not None:
             raise RuntimeError("this backbone is compressed already; compressed blocks do not nest")
-        compression = Compression(weight_bytes=_weight_bytes(self.model))
+        compression = Compression(weight_bytes=weight_bytes(self.model))
         with ExitStack() as stack:
-            self._compressed = True
-            stack.callback(setattr, self, "_compressed", False)
+            self._record = compression
+            stack.callback(setattr, self, "_record", None)
             for stage in self.stages(method, schedule, keep_ratio):
                 stack.enter_context(self.attach(stage, seed, compression))
             yield compression
@@ -171,10 +172,11 @@ class Backbone(ABC):
     @classmethod
     def place_of(cls, method: Method, at: Place | None = None) -> Place:
         """Where a method attaches here. Raises InfeasibleError if nowhere."""
-        wanted = method.places if at is None else [p for p in method.places if p == at]
+        possible = method.attaches_to()
+        wanted = possible if at is None else [p for p in possible if p == at]
         place = next((place for place in cls.places if place in wanted), None)
         if place is None:
-            there = " and ".join(method.places if at is None else [at])
+            there = " and ".join(possible if at is None else [at])
             here = " and ".join(cls.places)
             raise InfeasibleError(f"{method.id()} attaches to {there}, this model has {here}")
         return place
@@ -188,15 +190,23 @@ def _untouched(place: Place) -> Stage:
     return Stage(place, Identity(), Uniform(), 1.0)
 
 
-def _weight_bytes(model: nn.Module) -> int:
+def weight_bytes(model: nn.Module) -> int:
     """Bytes of the storages behind parameters and buffers; tied ones count once."""
-    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in _held(model)}
-    return sum(storages.values())
+    held = itertools.chain(model.parameters(), model.buffers())
+    plain = (part for tensor in held for part in _plain(tensor))
+    return sum(
+        {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in plain}.values()
+    )
 
 
-def _held(model: nn.Module) -> Iterator[torch.Tensor]:
-    yield from model.parameters()
-    yield from model.buffers()
+def _plain(tensor: Any) -> Iterator[torch.Tensor]:
+    """The tensors that a packed one is made of, or the tensor itself."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        yield tensor
+        return
+    names, _ = tensor.__tensor_flatten__()
+    for name in names:
+        yield from _plain(getattr(tensor, name))
 
 
 def layer_generator(seed: int, forward_pass: int, layer: int) -> torch.Generator:

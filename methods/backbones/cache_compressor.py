@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from methods.backbones.attention_tap import AttentionCall
 from methods.backbones.base import Compression, VacuousCompressionError, layer_generator
+from methods.backbones.foresight import Foresight
 from methods.backbones.kv_cache import EvictableLayer, RaggedLayer
+from methods.backbones.reading_masks import hiding, per_query_head, reading_mask
 from methods.base import InfeasibleError
 from methods.contexts import CacheContext
 from methods.kv._base import HeadwiseMethod, MergesValues
@@ -65,6 +67,9 @@ class CacheCompressor:
         self.without_effect = 0
         self._index = {module: layer for layer, module in enumerate(modules)}
         self._sequence: _Sequence | None = None
+        self._rehearsing = False
+        self._looking_away = False
+        self._foresight = Foresight()
 
     @contextmanager
     def sequence(self, cache: Any, num_dropped: int) -> Iterator[None]:
@@ -84,6 +89,24 @@ class CacheCompressor:
         happened = self.transforms and self.reads
         self.without_effect += bool(min(self.held) < 1 and not happened)
 
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Calls in which nothing is compressed and the attention to the prompt is noted."""
+        self._rehearsing, self._foresight = True, Foresight()
+        try:
+            yield
+        finally:
+            self._rehearsing = False
+
+    @contextmanager
+    def looking_away(self) -> Iterator[None]:
+        """Calls that read no prompt into a cache: they are none of the compressor's business."""
+        self._looking_away = True
+        try:
+            yield
+        finally:
+            self._looking_away = False
+
     def record(self) -> None:
         """Note what the caches hold; called when the prompt has been read."""
         assert self._sequence is not None
@@ -101,9 +124,14 @@ class CacheCompressor:
                 f"{min(self.held):.4g} of them"
             )
 
-    def tap(self, module: nn.Module, call: AttentionCall) -> AttentionCall:
+    def tap(self, module: Any, call: AttentionCall) -> AttentionCall:
         """Compress on a layer's first call for a prompt, give the right mask on later ones."""
         layer = self._index[module]
+        if self._rehearsing:
+            self._foresight.note(layer, module.scaling, call)
+            return call
+        if self._looking_away:
+            return call
         if self._sequence is None:
             self._note_stray_call(layer)
             return call
@@ -117,7 +145,7 @@ class CacheCompressor:
         bias = self._sequence.size_bias.get(layer)
         padding_BKS = self._sequence.layers[layer].padding
         if padding_BKS is not None:
-            bias = _hiding(padding_BKS, call.query_BHTD)
+            bias = hiding(padding_BKS, call.query_BHTD)
         return replace(call, mask=reading_mask(call.query_BHTD, call.key_BKND, bias))
 
     def _note_read(self, layer: int) -> None:
@@ -179,6 +207,7 @@ class CacheCompressor:
             queries_BGTD=query.reshape(flat, -1, *query.shape[2:]),
             scaling=module.scaling,
             num_heads=num_heads,
+            future_BN=self._foresight.received_BN.get(layer),
         )
 
     def _size_bias(
@@ -186,10 +215,9 @@ class CacheCompressor:
     ) -> Tensor | None:
         if not self.method.proportional_attention:
             return None
-        batch, num_query_heads = query.shape[:2]
-        sizes_BKS = transform.sizes(context.sizes_BN).view(batch, context.num_heads, -1)
-        sizes_BHS = sizes_BKS.repeat_interleave(num_query_heads // context.num_heads, dim=1)
-        return sizes_BHS.log()[:, :, None].to(query.dtype)
+        sizes_BK = transform.sizes(context.sizes_BN)
+        by_head = sizes_BK.log().view(-1, context.num_heads, transform.num_out)
+        return per_query_head(by_head, query)
 
 
 def _keep_headwise(
@@ -204,29 +232,3 @@ def _keep_headwise(
     lengths_BK.scatter_add_(1, heads_BF, torch.ones_like(heads_BF))
     keys_BFD = transform(context.keys_BND.reshape(flat))
     return RaggedLayer(keys_BFD, transform(context.values_BND.reshape(flat)), lengths_BK, seen)
-
-
-def _hiding(padding_BKS: Tensor, query: Tensor) -> Tensor:
-    """Additive mask [B, H, 1, S] that hides the padding of heads that hold fewer entries."""
-    bias_BKS = torch.zeros_like(padding_BKS, dtype=query.dtype)
-    bias_BKS.masked_fill_(padding_BKS, float("-inf"))
-    group = query.shape[1] // padding_BKS.shape[1]
-    return bias_BKS.repeat_interleave(group, dim=1)[:, :, None]
-
-
-def reading_mask(query: Tensor, key: Tensor, size_bias: Tensor | None) -> Tensor | None:
-    """All held entries are visible, new tokens only to themselves and later ones.
-
-    Transformers makes one mask, for the first layer's length; layers may hold different numbers.
-    """
-    num_new, num_entries = query.shape[2], key.shape[2]
-    if num_new == 1 and size_bias is None:
-        return None
-    visible_QS = torch.ones(num_new, num_entries, dtype=torch.bool, device=query.device).tril(
-        num_entries - num_new
-    )
-    if size_bias is None:
-        return visible_QS[None, None]
-    missing = num_entries - size_bias.shape[-1]
-    bias_BH1S = nn.functional.pad(size_bias, (0, missing))
-    return bias_BH1S.masked_fill(~visible_QS, float("-inf"))

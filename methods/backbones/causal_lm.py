@@ -11,16 +11,17 @@ Shapes: B sequences, T prompt tokens, Q tokens of a continuation, V words.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from methods.backbones import attention_tap
 from methods.backbones.base import Compression, Stage
-from methods.backbones.reading import LanguageBackbone
+from methods.backbones.prompt_filter import PromptFilter
+from methods.backbones.reading import DECODER_PLACES, LanguageBackbone
 from methods.base import Method
 from methods.places import Place
 
@@ -28,7 +29,7 @@ from methods.places import Place
 class CausalLMBackbone(LanguageBackbone):
     """A Hugging Face decoder with grouped-query attention and rotary positions."""
 
-    places: ClassVar[tuple[Place, ...]] = ("kv",)
+    places: ClassVar[tuple[Place, ...]] = ("kv", "prompt", *DECODER_PLACES)
     recorded: ClassVar[tuple[Place, ...]] = ("kv",)
     architectures: ClassVar[tuple[str, ...]] = (
         "LlamaForCausalLM",
@@ -36,6 +37,10 @@ class CausalLMBackbone(LanguageBackbone):
         "Qwen2ForCausalLM",
         "Qwen3ForCausalLM",
     )
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self._filter: PromptFilter | None = None
 
     @classmethod
     def load(cls, path: str, revision: str | None, dtype: torch.dtype) -> CausalLMBackbone:
@@ -93,28 +98,68 @@ class CausalLMBackbone(LanguageBackbone):
         Raises ValueError where nothing would be left to cache, FloatingPointError if a logit is
         not finite.
         """
-        with self._prompt_read(prompt_BT, continuation_BQ) as (cache, feed_BQ):
-            return self._greedy(cache, feed_BQ, num_new)
+
+        if self._drafter is not None:
+            pairs = zip(prompt_BT.split(1), continuation_BQ.split(1), strict=True)
+            return torch.cat([self._speculative(*pair, num_new) for pair in pairs])
+
+        def answer() -> Tensor:
+            with self._prompt_read(prompt_BT, continuation_BQ) as (cache, feed_BQ):
+                return self._greedy(cache, feed_BQ, num_new)
+
+        return self._foreseen(answer)
+
+    def _speculative(self, prompt_1T: Tensor, continuation_1Q: Tensor, num_new: int) -> Tensor:
+        def answer() -> Tensor:
+            with self._prompt_read(prompt_1T, continuation_1Q) as (cache, feed_1Q):
+                before_T = prompt_1T[0] if continuation_1Q.shape[1] else prompt_1T[0, :-1]
+                return self._drafted(cache, feed_1Q, before_T.to(self.device), num_new)
+
+        return self._foreseen(answer)
 
     @torch.inference_mode()
     def continuation_logits(self, prompt_BT: Tensor, continuation_BQ: Tensor) -> Tensor:
         """Logits after each continuation token, float [B, Q, V], or after the prompt, [B, 1, V]."""
-        with self._prompt_read(prompt_BT, continuation_BQ) as (cache, feed_BQ):
-            return self._next_logits(cache, feed_BQ)
+
+        def answer() -> Tensor:
+            with self._prompt_read(prompt_BT, continuation_BQ) as (cache, feed_BQ):
+                return self._next_logits(cache, feed_BQ)
+
+        return self._foreseen(answer)
 
     def attach(
         self, stage: Stage, seed: int, compression: Compression
     ) -> AbstractContextManager[None]:
-        """Compress the cache of every prompt read inside the block; see :class:`Backbone`."""
-        return self._attach_cache(stage, seed, compression)
+        """Shorten prompts, or whatever attaches to a decoder; see :class:`Backbone`."""
+        if stage.place == "prompt":
+            return self._attach_filter(stage, seed, compression)
+        return super().attach(stage, seed, compression)
+
+    @contextmanager
+    def _attach_filter(self, stage: Stage, seed: int, compression: Compression) -> Iterator[None]:
+        """Shorten every prompt before it is read."""
+        keep_ratio = stage.schedule.held(stage.keep_ratio, self.num_layers)[-1]
+        prompt_filter = PromptFilter(stage.method, keep_ratio, seed, compression)
+        with self._attached("_filter", prompt_filter):
+            yield
+        prompt_filter.require_effect()
+
+    def _shortened(self, prompt_BT: Tensor) -> Tensor:
+        if self._filter is None:
+            return prompt_BT
+        modules = [layer.self_attn for layer in self._decoder_layers]
+        cutter = self._compressor
+        with nullcontext() if cutter is None else cutter.looking_away():
+            return self._filter.shortened(self.model, modules, prompt_BT)
 
     @contextmanager
     def _prompt_read(
         self, prompt_BT: Tensor, continuation_BQ: Tensor
     ) -> Iterator[tuple[Any, Tensor]]:
         """The cache after reading the prompt, cut, and the tokens to feed next."""
-        num_prompt, num_more = prompt_BT.shape[1], continuation_BQ.shape[1]
         prompt_BT, continuation_BQ = prompt_BT.to(self.device), continuation_BQ.to(self.device)
+        prompt_BT = self._shortened(prompt_BT)
+        num_prompt, num_more = prompt_BT.shape[1], continuation_BQ.shape[1]
 
         def read(cache: Any) -> None:
             self.model.base_model(prompt_BT, past_key_values=cache, use_cache=True)

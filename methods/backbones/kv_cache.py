@@ -6,6 +6,7 @@ of a head.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -59,6 +60,9 @@ class EvictableLayer(DynamicLayer):  # type: ignore[misc]  # transformers ships 
         """Replace all entries by these, made from the first ``seen`` tokens."""
         self.keys, self.values, self.seen = keys_BKSD, values_BKSD, seen
 
+    def settle(self) -> None:
+        """The prompt has been read and cut: take the form in which entries are held."""
+
     def skip(self, num_tokens: int) -> None:
         """Count tokens that left no entry, because they were taken out before this layer."""
         self.seen += num_tokens
@@ -66,10 +70,10 @@ class EvictableLayer(DynamicLayer):  # type: ignore[misc]  # transformers ships 
     def truncate(self, seen: int) -> None:
         """Forget every token from position ``seen`` on; the tail's memory is given back.
 
-        Each of them has an entry.
+        Each of them has an entry in ``keys`` and ``values``.
         """
         if self.seen > seen:
-            end = self.held - (self.seen - seen)
+            end = self.keys.shape[-2] - (self.seen - seen)
             self.hold(self.keys[..., :end, :].clone(), self.values[..., :end, :].clone(), seen)
 
 
@@ -140,6 +144,6 @@ def _storage_bytes(*tensors: Tensor) -> int:
     return int(sum(t.untyped_storage().nbytes() for t in tensors))
 
 
-def new_cache(num_layers: int) -> Any:
-    """An empty cache of evictable layers."""
-    return Cache(layers=[EvictableLayer() for _ in range(num_layers)])
+def new_cache(num_layers: int, layer: Callable[[], EvictableLayer] = EvictableLayer) -> Any:
+    """An empty cache of layers that ``layer`` makes."""
+    return Cache(layers=[layer() for _ in range(num_layers)])

@@ -13,7 +13,7 @@ from transformers import ViTForImageClassification
 
 from methods.backbones import attention_tap
 from methods.backbones.vision_tower import VisionBackbone, VisionTower, grid_of, require_finite
-from methods.backbones.vision_tower_reduction import Block
+from methods.backbones.vision_tower_block import Block
 
 
 class ViTBlock(Block):

@@ -53,7 +53,7 @@ class Stack(Method):
     """Methods at different places of one model, all at work at once."""
 
     stages: tuple[StackStage, ...] = Field(
-        min_length=2, description="Methods, one for each place that is compressed."
+        min_length=1, description="Methods, one for each place that is compressed."
     )
 
     @cached_property

@@ -7,7 +7,8 @@ ones need not have it) loses at once with this method. Rotary embedding leaves n
 
 The literature knows it under two names that differ in the schedule alone, so that they are one
 method here. With the paper's own schedule (its home: the first two layers stay whole) it is the
-paper's "L2 norm"; with ``uniform`` it is the Knorm of NVIDIA/kvpress, which cuts every layer.
+paper's "L2 norm"; with ``uniform`` it is the Knorm of NVIDIA/kvpress, which cuts every layer. Two
+layers are little of a large decoder and much of a small one: compare by the bytes measured.
 
 Where we differ: kept entries stay in their original order; the official code sorts them by norm,
 which no attention can tell.

@@ -20,6 +20,7 @@ from torch.nn.functional import normalize
 
 from methods.base import TokenMethod
 from methods.contexts import VisionContext
+from methods.schedule import Progressive, Schedule
 from methods.transform import TokenTransform
 
 
@@ -49,6 +50,7 @@ class Round:
 class RoundMerging(TokenMethod[VisionContext]):
     """Merges matched tokens, round by round, into weighted averages; the weight is their size."""
 
+    home: ClassVar[Schedule] = Progressive()
     proportional_attention: ClassVar[bool] = True
 
     round_share: float = Field(

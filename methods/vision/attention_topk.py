@@ -14,6 +14,7 @@ from torch import Tensor
 
 from methods.base import Paper, ScoringMethod
 from methods.contexts import VisionContext
+from methods.schedule import Progressive, Schedule
 from methods.vision._class_attention import class_attention
 
 
@@ -25,6 +26,7 @@ class AttentionTopK(ScoringMethod[VisionContext]):
         arxiv="2308.04657",
         code="https://github.com/JoakimHaurum/TokenReduction",
     )
+    home: ClassVar[Schedule] = Progressive()
     needs_cls: ClassVar[bool] = True
 
     def score(self, ctx: VisionContext) -> Tensor:

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from methods.base import Paper, TokenMethod, top_indices
 from methods.contexts import FeatureContext
+from methods.schedule import Progressive, Schedule
 from methods.transform import TokenTransform
 from methods.vision._clusters import nearest_centre
 
@@ -44,6 +45,7 @@ class DPCKNN(TokenMethod[FeatureContext]):
         arxiv="2204.08680",
         code="https://github.com/zengwang430521/TCFormer",
     )
+    home: ClassVar[Schedule] = Progressive()
 
     num_neighbors: int = Field(
         default=5,

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from methods.base import Paper, TokenMethod, top_indices
 from methods.contexts import VisionContext
+from methods.schedule import Progressive, Schedule
 from methods.transform import TokenTransform
 from methods.vision._class_attention import class_attention
 
@@ -38,6 +39,7 @@ class EViT(TokenMethod[VisionContext]):
         arxiv="2202.07800",
         code="https://github.com/youweiliang/evit",
     )
+    home: ClassVar[Schedule] = Progressive()
     needs_cls: ClassVar[bool] = True
 
     def transform(self, ctx: VisionContext) -> TokenTransform:

@@ -15,12 +15,22 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from methods.contexts import CacheContext, TokenContext, VisionContext
-from methods.places import PLACES, Place
+from methods.contexts import (
+    CacheContext,
+    TokenContext,
+    TowerView,
+    VisionContext,
+    VisualContext,
+    VisualLayout,
+)
+from methods.places import Place
+from methods.prompt._base import PromptContext
 
 CONTENTS = ("normal", "equal", "zero", "large")
 """Tokens that differ, tokens that are all the same, all zero, and of the size that residual streams
 of large models reach."""
+NUM_TEXT, NUM_TEXT_BEFORE = 5, 2
+"""Text tokens of a vision-language prompt, and how many of them stand before the images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,14 +81,97 @@ def cache_context(shape: Shape) -> CacheContext:
         values_BND=_tokens(shape, entries, draw),
         queries_BGTD=_tokens(shape, (shape.batch, shape.heads, num_read, shape.width), draw),
         scaling=shape.width**-0.5,
+        future_BN=_tokens(shape, (shape.batch, shape.num_in), draw).float().softmax(1),
+    )
+
+
+def vlm_context(shape: Shape, layout: VisualLayout | None = None) -> VisualContext:
+    """Visual tokens at the doorstep (layer 0) or behind a language layer.
+
+    Without a ``layout``, every other seed has lost as many tokens inside as are left. Whether they
+    are one image, several, frames or a thumbnail and crops then follows from the seed and the
+    divisors of their number.
+    """
+    draw = torch.Generator().manual_seed(shape.seed)
+    lost = shape.num_in if shape.layer > 0 and shape.seed % 2 else 0
+    layout = layout or visual_layout(shape.num_in + lost, shape.seed)
+    kept = torch.rand(shape.batch, layout.num_tokens, generator=draw).argsort(1)[:, : shape.num_in]
+    tokens = (shape.batch, shape.num_in, shape.width)
+    return VisualContext(
+        **_base(shape, draw),
+        hidden_BND=_tokens(shape, tokens, draw),
+        origin_BN=kept.sort(1).values,
+        layout=layout,
+        text_BQD=_tokens(shape, (shape.batch, NUM_TEXT, shape.width), draw),
+        question_Q=torch.arange(NUM_TEXT) >= NUM_TEXT_BEFORE,
+        tower=tower_view(shape, layout, draw),
+        **(_language_signals(shape, draw) if shape.layer > 0 else {}),
+    )
+
+
+@dataclass(frozen=True)
+class FixedView:
+    """What a model made of a prompt, known beforehand."""
+
+    surprisal_BN: Tensor
+    logits_BHN: Tensor
+
+    def surprisal(self) -> Tensor:
+        return self.surprisal_BN
+
+    def last_query_logits(self, layer: int) -> Tensor:
+        return self.logits_BHN
+
+
+def prompt_context(shape: Shape) -> PromptContext:
+    """A prompt of random words, of which a model has a random opinion."""
+    draw = torch.Generator().manual_seed(shape.seed)
+    size = (shape.batch, shape.num_in)
+    return PromptContext(
+        **_base(shape, draw),
+        tokens_BN=torch.randint(100, size, generator=draw),
+        view=FixedView(
+            _tokens(shape, size, draw).float().abs(),
+            _tokens(shape, (shape.batch, shape.heads, shape.num_in), draw),
+        ),
     )
 
 
 BUILDERS: dict[Place, Callable[[Shape], TokenContext]] = {
     "vision": vision_context,
+    "vlm": vlm_context,
     "kv": cache_context,
+    "prompt": prompt_context,
 }
-assert set(BUILDERS) <= set(PLACES)
+assert set(BUILDERS) == set(TokenContext.places), "a new place needs a builder here"
+
+
+def visual_layout(num_tokens: int, seed: int) -> VisualLayout:
+    """A layout of ``num_tokens``; different seeds give different ones where the number allows."""
+    num_images = _divisor(num_tokens, seed)
+    grid = _factors(num_tokens // num_images, seed)
+    if num_images == 1:
+        return VisualLayout(1, grid)
+    if seed % 3 == 0:
+        return VisualLayout(num_images, grid, "crops", _factors(num_images - 1, seed))
+    return VisualLayout(num_images, grid, "several" if seed % 3 == 1 else "frames")
+
+
+def tower_view(shape: Shape, layout: VisualLayout, draw: torch.Generator) -> TowerView:
+    """A tower of three layers that attend from the class token and between patches."""
+    images = (shape.batch, layout.num_images)
+    per_layer = (3, *images, shape.heads, 1 + layout.per_image, shape.width)
+    keys, queries = (_tokens(shape, per_layer, draw) for _ in range(2))
+    scores_LBIHMM = queries.float() @ keys.float().transpose(-1, -2) * shape.width**-0.5
+    attention_LBIHMM = scores_LBIHMM.softmax(-1)
+    return TowerView(
+        hidden_BIPD=_tokens(shape, (*images, layout.per_image, shape.width), draw),
+        cls_attention_LBIHP=attention_LBIHMM[..., 0, 1:].to(shape.dtype),
+        received_LBIP=attention_LBIHMM[..., 1:, 1:].mean(3).sum(-2).to(shape.dtype),
+        keys_LBIHPD=keys[..., 1:, :],
+        pixels_BICHW=torch.rand(*images, 3, *layout.grid, generator=draw),
+        selected=1,
+    )
 
 
 @st.composite
@@ -99,16 +192,35 @@ def shapes(draw: st.DrawFn) -> Shape:
     )
 
 
-def tensors(ctx: TokenContext) -> dict[str, Tensor]:
-    """The context's tensors by field name."""
-    values = {field.name: getattr(ctx, field.name) for field in fields(ctx)}
-    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+def tensors(ctx: TokenContext | TowerView) -> dict[str, Tensor]:
+    """The context's tensors by field name, those of a tower behind ``tower.``."""
+    found: dict[str, Tensor] = {}
+    for field in fields(ctx):
+        value = getattr(ctx, field.name)
+        if isinstance(value, Tensor):
+            found[field.name] = value
+        elif isinstance(value, TowerView):
+            found |= {f"{field.name}.{name}": tensor for name, tensor in tensors(value).items()}
+    return found
 
 
 def single(ctx: TokenContext, index: int, seed: int) -> TokenContext:
     """The context of one sequence of the batch, with a fresh generator."""
-    alone: dict[str, Any] = {name: x[index : index + 1] for name, x in tensors(ctx).items()}
+    alone = _slices(ctx, index)
+    if isinstance(ctx, VisualContext):
+        alone["tower"] = replace(ctx.tower, **_slices(ctx.tower, index))
+    if isinstance(ctx, PromptContext) and isinstance(ctx.view, FixedView):
+        parts = (ctx.view.surprisal_BN, ctx.view.logits_BHN)
+        alone["view"] = FixedView(*(part[index : index + 1] for part in parts))
     return replace(reseeded(ctx, seed), **alone)
+
+
+def _slices(ctx: TokenContext | TowerView, index: int) -> dict[str, Any]:
+    """One sequence of every tensor whose name has a B among its dimensions."""
+    dims = {name: name.rpartition("_")[2].find("B") for name in tensors(ctx) if "." not in name}
+    return {
+        name: getattr(ctx, name).narrow(dim, index, 1) for name, dim in dims.items() if dim >= 0
+    }
 
 
 def reseeded(ctx: TokenContext, seed: int) -> TokenContext:
@@ -134,6 +246,34 @@ def _tokens(shape: Shape, size: tuple[int, ...], draw: torch.Generator) -> Tenso
         tokens = tokens[..., :1, :].expand(size).clone()
     factor = {"normal": 1.0, "equal": 1.0, "zero": 0.0, "large": 1000.0}[shape.content]
     return (tokens * factor).to(shape.dtype)
+
+
+def _language_signals(shape: Shape, draw: torch.Generator) -> dict[str, Any]:
+    """Causal attention and keys of the previous language layer, visual tokens first."""
+    visual_T = torch.arange(shape.num_in + NUM_TEXT) < shape.num_in
+    text = torch.arange(NUM_TEXT)
+    behind = text + shape.num_in * (text >= NUM_TEXT_BEFORE)
+    position_T = torch.cat([torch.arange(shape.num_in) + NUM_TEXT_BEFORE, behind])
+    size = (shape.batch, shape.heads, len(position_T), shape.width)
+    keys_BHTD, queries_BHTD = (_tokens(shape, size, draw) for _ in range(2))
+    scores_BHTT = queries_BHTD.float() @ keys_BHTD.float().transpose(2, 3) * shape.width**-0.5
+    visible_TT = position_T[None] <= position_T[:, None]
+    attention_BHTT = scores_BHTT.masked_fill(~visible_TT, -torch.inf).softmax(-1).to(shape.dtype)
+    return {
+        "attention_BHTN": attention_BHTT[..., visual_T],
+        "visual_T": visual_T,
+        "keys_BHND": keys_BHTD[:, :, visual_T],
+    }
+
+
+def _divisor(number: int, seed: int) -> int:
+    divisors = [divisor for divisor in range(1, number + 1) if number % divisor == 0]
+    return divisors[seed % len(divisors)]
+
+
+def _factors(number: int, seed: int) -> tuple[int, int]:
+    rows = _divisor(number, seed // 7)
+    return rows, number // rows
 
 
 def _class_attention(shape: Shape, draw: torch.Generator) -> Tensor:

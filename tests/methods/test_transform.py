@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -109,3 +111,23 @@ def test_padding_with_zero_weights_changes_nothing() -> None:
 def test_results_keep_the_dtype_of_the_tokens() -> None:
     w = TokenTransform.merge(torch.tensor([[0, 0, 1]]), torch.ones(1, 3), 2)
     assert w(torch.ones(1, 3, 2, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+def test_a_mix_takes_any_share_of_any_token() -> None:
+    weights_BKN = torch.tensor([[[1.0, 1.0, 2.0], [0.0, 3.0, 1.0]]])
+    w = TokenTransform.mix(weights_BKN)
+    expected_BKN = torch.tensor([[[0.25, 0.25, 0.5], [0.0, 0.75, 0.25]]])
+    torch.testing.assert_close(w.dense(), expected_BKN)
+    x_BND = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(w(x_BND), expected_BKN @ x_BND)
+    torch.testing.assert_close(w.sizes(torch.ones(1, 3)).sum(1), torch.tensor([3.0]))
+
+
+def test_gains_change_lengths_and_nothing_else() -> None:
+    plain = TokenTransform.merge(torch.tensor([[0, 1, 0]]), torch.ones(1, 3), num_out=2)
+    louder = replace(plain, gains=torch.tensor([[2.0, 1.0]]))
+    x_BND = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(louder(x_BND), plain(x_BND) * torch.tensor([[[2.0], [1.0]]]))
+    assert torch.equal(louder.dense(), plain.dense())
+    assert torch.equal(louder.sizes(torch.ones(1, 3)), plain.sizes(torch.ones(1, 3)))
+    assert louder(x_BND.bfloat16()).dtype == torch.bfloat16

@@ -1,0 +1,103 @@
+"""What a vision tower saw, for methods that reduce its tokens in the language model.
+
+Attention is recomputed from queries and keys in the layers that a method reads: one query row for
+the class token, P x P only for attention received. Where the tower itself reduces tokens, each
+patch is shown what its token saw, and a pruned one zeros.
+
+Shapes: L layers, B examples of I images, H heads, M = 1 + P tokens with the class token first,
+C colour channels, D channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+from torch import Tensor, nn
+
+from methods.backbones import attention_tap
+from methods.backbones.attention_tap import AttentionCall
+from methods.contexts import TowerView
+from methods.deferred import PerLayer
+from methods.transform import TokenTransform
+
+
+class TowerTap:
+    """Keeps the queries and keys of every layer of a tower that is run inside :meth:`listening`.
+
+    ``attentions`` are the tower's attention modules in order, ``scaling`` their common factor on
+    query-key products, ``selected`` the index of the layer whose output is projected.
+    """
+
+    def __init__(self, attentions: Sequence[nn.Module], scaling: float, selected: int) -> None:
+        self.attentions = tuple(attentions)
+        self.scaling = scaling
+        self.selected = selected
+
+    @contextmanager
+    def listening(self) -> Iterator[list[AttentionCall]]:
+        """A list that receives every layer's call, in order."""
+        calls: list[AttentionCall] = []
+
+        def tap(_module: nn.Module, call: AttentionCall) -> AttentionCall:
+            calls.append(call)
+            return call
+
+        with attention_tap.attach(self.attentions, tap):
+            yield calls
+
+    def view(
+        self,
+        calls: Sequence[AttentionCall],
+        cuts: Mapping[int, TokenTransform],
+        hidden_JPD: Tensor,
+        pixels_BICHW: Tensor,
+    ) -> TowerView:
+        """The view of one forward pass over all J = B I images.
+
+        ``cuts`` are the tower's own reductions, by the layer at whose end they are made. Layers are
+        computed when they are read.
+        """
+        images = tuple(pixels_BICHW.shape[:2])
+
+        def by_layer(compute: Callable[[AttentionCall], Tensor], axis: int) -> PerLayer:
+            def layer(index: int) -> Tensor:
+                before = [cuts[cut] for cut in sorted(cuts) if cut < index]
+                whole = _spread(compute(calls[index]), before, axis)
+                return whole.reshape(*images, *whole.shape[1:])
+
+            return PerLayer(partial(layer, index) for index in range(len(calls)))
+
+        before = [cuts[cut] for cut in sorted(cuts) if cut <= self.selected]
+        hidden_JPD = _spread(hidden_JPD, before, axis=1)
+        return TowerView(
+            hidden_BIPD=hidden_JPD.reshape(*images, *hidden_JPD.shape[1:]),
+            cls_attention_LBIHP=by_layer(self._cls_attention, axis=2),
+            received_LBIP=by_layer(self._received, axis=1),
+            keys_LBIHPD=by_layer(lambda call: call.key_BKND[:, :, 1:], axis=2),
+            pixels_BICHW=pixels_BICHW,
+            selected=self.selected,
+        )
+
+    def _cls_attention(self, call: AttentionCall) -> Tensor:
+        return self._softmax(call, call.query_BHTD[:, :, :1])[:, :, 0, 1:]
+
+    def _received(self, call: AttentionCall) -> Tensor:
+        return self._softmax(call, call.query_BHTD[:, :, 1:])[..., 1:].sum(2).mean(1)
+
+    def _softmax(self, call: AttentionCall, query_JHTD: Tensor) -> Tensor:
+        """``call.mask`` is None or weighs merged tokens, the same for all queries."""
+        logits_JHTM = query_JHTD @ call.key_BKND.mT * self.scaling
+        return (logits_JHTM if call.mask is None else logits_JHTM + call.mask).softmax(-1)
+
+
+def _spread(x: Tensor, cuts: Sequence[TokenTransform], axis: int) -> Tensor:
+    """Undo ``cuts`` along one axis; the first axis runs over images."""
+    if not cuts:
+        return x
+    x = x.movedim(axis, 1)
+    flat_JKD = x.reshape(*x.shape[:2], -1)
+    for cut in reversed(cuts):
+        flat_JKD = cut.unmerge(flat_JKD)
+    return flat_JKD.view(*flat_JKD.shape[:2], *x.shape[2:]).movedim(1, axis)

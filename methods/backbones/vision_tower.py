@@ -1,0 +1,121 @@
+"""Vision towers of any family, compressed inside each block.
+
+Tokens are reduced between attention and MLP, with that block's own keys and queries: the place that
+ToMe (arXiv:2210.09461), EViT (arXiv:2202.07800) and PiToMe (arXiv:2405.16148) describe. Hooks
+cannot reach it, because the residual is held inside the layer's ``forward``. So inside a
+``compressed`` block each layer's ``forward`` is replaced by one that does the same operations in
+the same order and reduces in between. A family says by a :class:`Block` which modules those are.
+
+Shapes: B images, N patches, M = 1 + N tokens with the class token first, H heads, D channels.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, ClassVar, TypeVar
+
+from torch import Tensor, nn
+from typing_extensions import override
+
+from methods.backbones import attention_tap
+from methods.backbones.base import Backbone, Compression, Stage
+from methods.backbones.vision_tower_block import Block
+from methods.backbones.vision_tower_reduction import TowerReduction
+from methods.base import Method
+from methods.places import Place
+
+ReductionT = TypeVar("ReductionT", bound=TowerReduction)
+
+
+class VisionTower:
+    """The blocks of a tower, wherever in a model it stands.
+
+    ``grid`` is (rows, columns) of the patches that the first block receives behind its class token.
+    """
+
+    def __init__(self, blocks: Sequence[Block], grid: tuple[int, int]) -> None:
+        self.blocks = tuple(blocks)
+        self.grid = grid
+
+    @contextmanager
+    def attach(
+        self, stage: Stage, seed: int, compression: Compression, kind: type[ReductionT]
+    ) -> Iterator[ReductionT]:
+        """Reduce patches in every forward pass inside the block; gives what holds its state.
+
+        ``kind`` is :class:`TowerReduction` where the class token is all that is read, or
+        :class:`~methods.backbones.vision_tower_restore.RestoringReduction` where every patch is.
+        Raises VacuousCompressionError on leaving if the stage asked for fewer tokens and a forward
+        pass went by without, or nothing read what was kept.
+        """
+        reduction = kind(self.blocks, self.grid, stage, seed, compression)
+        with ExitStack() as stack:
+            modules = [block.attention for block in self.blocks]
+            stack.enter_context(attention_tap.attach(modules, reduction.tap))
+            for index, block in enumerate(self.blocks):
+                stack.callback(_restore_forward, block.layer)
+                block.layer.forward = partial(reduction.layer, index)
+            yield reduction
+        reduction.require_effect()
+
+
+class VisionBackbone(Backbone):
+    """A model whose vision tower is compressed; subclasses say where the tower is."""
+
+    places: ClassVar[tuple[Place, ...]] = ("vision",)
+    recorded: ClassVar[tuple[Place, ...]] = ("vision",)
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self.tower = self.tower_of(self.model)
+
+    @classmethod
+    @abstractmethod
+    def tower_of(cls, model: Any) -> VisionTower:
+        """The tower inside the model."""
+
+    @override
+    @classmethod
+    def why_not(cls, config: dict[str, Any], method: Method) -> str | None:
+        """Every vision method fits: the towers have a class token, keys and queries."""
+        return None
+
+    @property
+    def num_layers(self) -> int:
+        """Number of transformer blocks in the tower."""
+        return len(self.tower.blocks)
+
+    @contextmanager
+    def attach(self, stage: Stage, seed: int, compression: Compression) -> Iterator[None]:
+        """Reduce patches in every forward pass inside the block; see :class:`Backbone`."""
+        with self.tower.attach(stage, seed, compression, TowerReduction):
+            yield
+
+    def _inputs(self, pixels_BCHW: Tensor) -> Tensor:
+        return pixels_BCHW.to(self.device, self.model.dtype)
+
+
+def grid_of(vision_config: Any) -> tuple[int, int]:
+    """(rows, columns) of the patches, from a vision configuration's image and patch size."""
+    (height, width), (rows, columns) = map(
+        _pair, (vision_config.image_size, vision_config.patch_size)
+    )
+    return height // rows, width // columns
+
+
+def require_finite(values: Tensor, what: str) -> Tensor:
+    """``values`` as they are. Raises FloatingPointError that says ``what`` is not finite."""
+    if not values.isfinite().all():
+        raise FloatingPointError(f"the model's {what} are not finite")
+    return values
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def _restore_forward(layer: nn.Module) -> None:
+    vars(layer).pop("forward", None)

@@ -1,0 +1,178 @@
+"""The reduction at work in a vision tower's forward pass, block by block.
+
+Shapes: B images, N patches, M = 1 + N tokens with the class token first, H heads, D channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from methods.backbones.attention_tap import AttentionCall
+from methods.backbones.base import Compression, Stage, VacuousCompressionError, layer_generator
+from methods.backbones.vision_tower_block import Block
+from methods.contexts import VisionContext
+from methods.schedule import num_held
+from methods.transform import TokenTransform
+
+NUM_PROTECTED = 1
+"""The class token comes first and is never reduced."""
+
+
+class TowerReduction:
+    """One ``compressed`` block's reduction; its pass state is reset when the first layer is
+    entered."""
+
+    def __init__(
+        self,
+        blocks: Sequence[Block],
+        grid: tuple[int, int],
+        stage: Stage,
+        seed: int,
+        compression: Compression,
+    ) -> None:
+        self.blocks = tuple(blocks)
+        self.grid = grid
+        self.method = stage.method
+        self.held = stage.schedule.held(stage.keep_ratio, len(self.blocks))
+        self.seed = seed
+        self.compression = compression
+        self.transforms = compression.transforms["vision"]
+        self.memory: dict[str, Any] = {}
+        self.number = -1
+        self.num_patches = 0
+        self.reads = 0
+        self.without_effect = 0
+        self.sizes_BN: Tensor | None = None
+        self.call: AttentionCall | None = None
+
+    def layer(
+        self, index: int, hidden_BMD: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
+    ) -> Tensor:
+        """The ``forward`` of layer ``index`` with the reduction before the MLP."""
+        if index == 0:
+            self._begin(hidden_BMD)
+        self.compression.tokens_per_layer.append(hidden_BMD.shape[1])
+        self.reads += hidden_BMD.shape[1] < NUM_PROTECTED + self.num_patches
+        bias = self._size_bias()
+        mask = attention_mask if bias is None else bias.to(hidden_BMD.dtype)
+        hidden_BMD = self.blocks[index].attend(hidden_BMD, mask, **kwargs)
+        num_keep = num_held(self.held[index], self.num_patches)
+        if num_keep < hidden_BMD.shape[1] - NUM_PROTECTED:
+            hidden_BMD = self._reduce(index, hidden_BMD, num_keep)
+        self.call = None
+        return self.blocks[index].feed_forward(hidden_BMD)
+
+    def tap(self, _module: nn.Module, call: AttentionCall) -> AttentionCall:
+        """Keep the block's queries, keys and values until its reduction is done."""
+        self.call = call
+        factor = self._factor(call.key_BKND.shape[2])
+        return call if factor == 1.0 else replace(call, query_BHTD=call.query_BHTD * factor)
+
+    def require_effect(self) -> None:
+        """Raise if compression was asked for and a forward pass did without."""
+        self._judge_pass()
+        if self.without_effect:
+            raise VacuousCompressionError(
+                f"{self.without_effect} of {self.number + 1} forward passes kept all "
+                f"{self.num_patches} patches, or nothing read what was kept, although the schedule "
+                f"asks for {min(self.held):.4g} of them"
+            )
+
+    def noted(self, ctx: VisionContext, transform: TokenTransform) -> None:
+        """Called for every reduction before it is applied; for subclasses that keep more of it."""
+
+    def _begin(self, hidden_BMD: Tensor) -> None:
+        self._judge_pass()
+        self.number += 1
+        self.num_patches = hidden_BMD.shape[1] - NUM_PROTECTED
+        self.sizes_BN = None
+        self.reads = 0
+        self.compression.tokens_per_layer.clear()
+        self.transforms.clear()
+
+    def _judge_pass(self) -> None:
+        asked = self.number >= 0 and min(self.held) < 1
+        happened = self.transforms and self.reads
+        self.without_effect += bool(asked and not happened)
+
+    def _factor(self, num_now: int) -> float:
+        """The method's factor on attention logits; 1 until tokens were reduced."""
+        num_in = NUM_PROTECTED + self.num_patches
+        return 1.0 if num_now == num_in else float(self.method.attention_scale(num_in, num_now))
+
+    def _size_bias(self) -> Tensor | None:
+        """log(size) per token as an additive mask [B, 1, 1, M]; None while all sizes are 1."""
+        if self.sizes_BN is None or not self.method.proportional_attention:
+            return None
+        bias_BM = nn.functional.pad(self.sizes_BN.log(), (NUM_PROTECTED, 0))
+        return bias_BM[:, None, None]
+
+    def _reduce(self, index: int, hidden_BMD: Tensor, num_keep: int) -> Tensor:
+        with self.compression.timed(hidden_BMD.device):
+            cls_B1D, patches_BND = hidden_BMD[:, :NUM_PROTECTED], hidden_BMD[:, NUM_PROTECTED:]
+            context = self._context(index, hidden_BMD, num_keep)
+            transform = self.method.transform(context)
+            self.noted(context, transform)
+            if transform.merges or self.sizes_BN is not None:
+                self.sizes_BN = transform.sizes(context.sizes_BN)
+            self.transforms[index] = transform
+            return torch.cat([cls_B1D, transform(patches_BND)], dim=1)
+
+    def _context(self, index: int, hidden_BMD: Tensor, num_keep: int) -> VisionContext:
+        assert self.call is not None
+        query_BHMD, key_BHMD, value_BHMD = (
+            self.call.query_BHTD,
+            self.call.key_BKND,
+            self.call.value_BKND,
+        )
+        sizes_BN = self.sizes_BN
+        if sizes_BN is None:
+            shape_BN = (hidden_BMD.shape[0], hidden_BMD.shape[1] - NUM_PROTECTED)
+            sizes_BN = torch.ones(shape_BN, device=hidden_BMD.device)
+        return VisionContext(
+            sizes_BN=sizes_BN,
+            num_keep=num_keep,
+            layer=index,
+            num_layers=len(self.held),
+            generator=layer_generator(self.seed, self.number, index),
+            hidden_BND=hidden_BMD[:, NUM_PROTECTED:],
+            keys_BHND=key_BHMD[:, :, NUM_PROTECTED:],
+            queries_BHND=query_BHMD[:, :, NUM_PROTECTED:],
+            values_BHND=value_BHMD[:, :, NUM_PROTECTED:],
+            scaling=self.blocks[index].scaling * self._factor(key_BHMD.shape[2]),
+            cls_hidden_BD=hidden_BMD[:, 0],
+            cls_query_BHD=query_BHMD[:, :, 0],
+            cls_key_BHD=key_BHMD[:, :, 0],
+            grid=None if self.transforms else self._grid(),
+            memory=self.memory,
+            **self._attention(index, hidden_BMD),
+        )
+
+    def _attention(self, index: int, hidden_BMD: Tensor) -> dict[str, Tensor | None]:
+        """The attention that the method declares to need; one query row where that is enough."""
+        assert self.call is not None
+        found: dict[str, Tensor | None] = {"cls_attention_BHN": None}
+        query_BHMD, key_BHMD = self.call.query_BHTD, self.call.key_BKND
+        if self.method.needs_attention:
+            found["attention_BHMM"] = self._softmax(index, query_BHMD, key_BHMD)
+        if self.method.needs_cls:
+            row_BH1M = self._softmax(index, query_BHMD[:, :, :NUM_PROTECTED], key_BHMD)
+            found["cls_attention_BHN"] = row_BH1M[:, :, 0, NUM_PROTECTED:]
+        if self.method.needs_next_attention and index + 1 < len(self.blocks):
+            ahead = self.blocks[index + 1].queries_and_keys(hidden_BMD)
+            found["next_attention_BHMM"] = self._softmax(index + 1, *ahead)
+        return found
+
+    def _softmax(self, index: int, query_BHTD: Tensor, key_BHMD: Tensor) -> Tensor:
+        factor = self._factor(key_BHMD.shape[2])
+        logits_BHTM = query_BHTD @ key_BHMD.mT * (self.blocks[index].scaling * factor)
+        bias = self._size_bias()
+        return (logits_BHTM if bias is None else logits_BHTM + bias).softmax(-1)
+
+    def _grid(self) -> tuple[int, int] | None:
+        return self.grid if self.grid[0] * self.grid[1] == self.num_patches else None

@@ -1,0 +1,75 @@
+"""Vision transformers of the ``ViTForMaskedImageModeling`` family as dense predictors.
+
+The decoder paints an image from the final state of every patch, so tokens that were reduced on the
+way are put back on the grid before the last layer norm
+(:mod:`methods.backbones.vision_tower_restore`).
+
+Shapes: B images, M tokens with the class token first, C colour channels, S image side, D channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from transformers import ViTForMaskedImageModeling
+
+from methods.backbones import attention_tap
+from methods.backbones.base import Compression, Stage
+from methods.backbones.vision_tower import VisionBackbone, VisionTower, grid_of, require_finite
+from methods.backbones.vision_tower_restore import RestoringReduction
+from methods.backbones.vit import ViTBlock
+
+
+class ViTDenseBackbone(VisionBackbone):
+    """A Hugging Face ``ViTForMaskedImageModeling``."""
+
+    architectures: ClassVar[tuple[str, ...]] = ("ViTForMaskedImageModeling",)
+
+    @classmethod
+    def load(cls, path: str, revision: str | None, dtype: torch.dtype) -> ViTDenseBackbone:
+        """Open a model directory or hub id."""
+        model = ViTForMaskedImageModeling.from_pretrained(
+            path,
+            revision=revision or "main",
+            dtype=dtype,
+            attn_implementation=attention_tap.NAME,
+            use_safetensors=True,
+        )
+        return cls(model)
+
+    @classmethod
+    def tower_of(cls, model: Any) -> VisionTower:
+        """The blocks of ``model.vit``."""
+        return VisionTower([ViTBlock(layer) for layer in model.vit.layers], grid_of(model.config))
+
+    @classmethod
+    def layers_in(cls, config: dict[str, Any]) -> int:
+        """Number of transformer blocks."""
+        return int(config["num_hidden_layers"])
+
+    @contextmanager
+    def attach(self, stage: Stage, seed: int, compression: Compression) -> Iterator[None]:
+        """Reduce patches, and put them back before the last layer norm."""
+        with self.tower.attach(stage, seed, compression, RestoringReduction) as reduction:
+
+            def restore(_module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+                return (reduction.restored(args[0]),)
+
+            handle = self.model.vit.layernorm.register_forward_pre_hook(restore)
+            try:
+                yield
+            finally:
+                handle.remove()
+
+    @torch.no_grad()
+    def reconstruction(self, pixels_BCHW: Tensor) -> Tensor:
+        """What the decoder paints, float [B, C, S, S]; no patch is masked.
+
+        Raises FloatingPointError if any pixel is not finite.
+        """
+        painted = self.model(self._inputs(pixels_BCHW)).reconstruction
+        return require_finite(painted.float(), "reconstructions")

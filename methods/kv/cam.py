@@ -1,0 +1,78 @@
+"""CaM: add the values of evicted entries to the values of the entries that follow them.
+
+"CaM: Cache Merging for Memory-efficient LLMs Inference" (ICML 2024, proceedings.mlr.press/v235/
+zhang24n.html; no arXiv number). Official code: github.com/zyxxmu/cam
+(``cam_hf/utils_hh/modify_llama_cam.py``). Sinks and a recent window are kept, as by StreamingLLM.
+When a token leaves the window, its value, divided by m, is added to the values of the m next
+tokens, which pass on what they received when they leave in turn. It happens with probability
+clamp(attention to the token / mean attention to the window, 0, 1), so that on average the value
+counts as much as its token was attended to. Keys are pruned and never merged. Values add up instead
+of being averaged: their weights are no convex combination, so that this is not a W.
+
+Where we differ:
+
+- The official code merges while it generates, by the query of the moment. Here the cut happens
+  once, after the prompt; the window slides over the prompt, and the query of the moment is the
+  prompt's own, after which the token leaves the window.
+- With grouped queries, attention is averaged over the heads that share a cache.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from methods.base import Paper
+from methods.contexts import CacheContext
+from methods.kv._attention import logit_blocks
+from methods.kv._base import MergesValues
+from methods.kv.streaming_llm import StreamingLLM
+from methods.transform import TokenTransform
+
+
+class CaM(StreamingLLM, MergesValues):
+    """Keep sinks and the latest entries, with the values of the others merged into them."""
+
+    paper: ClassVar[Paper | None] = Paper(
+        title="CaM: Cache Merging for Memory-efficient LLMs Inference",
+        code="https://github.com/zyxxmu/cam",
+    )
+
+    merge_budget: int = Field(
+        default=32, ge=1, description="Entries that share an evicted value; at most the window."
+    )
+
+    def merged_values(self, ctx: CacheContext, transform: TokenTransform) -> Tensor:
+        """Values of the kept entries with what was merged into them, [B, K, D].
+
+        The loop runs over evicted positions, because every merge passes on the ones before it.
+        """
+        first = min(self.num_sinks, ctx.num_keep - 1)
+        recent = ctx.num_keep - first
+        width = min(self.merge_budget, recent)
+        probability_BE = self._probabilities(ctx, first, recent)
+        draws_BE = torch.rand(probability_BE.shape, generator=ctx.generator).to(ctx.device)
+        shares_BE = (draws_BE < probability_BE).float() / width
+        values_BND = ctx.values_BND.float().clone()
+        for step, share_B in enumerate(shares_BE.unbind(1)):
+            leaving = first + step
+            given_B1D = values_BND[:, leaving : leaving + 1] * share_B[:, None, None]
+            values_BND[:, leaving + 1 : leaving + 1 + width] += given_B1D
+        return transform(values_BND).to(ctx.values_BND.dtype)
+
+    def _probabilities(self, ctx: CacheContext, first: int, recent: int) -> Tensor:
+        """Of merging each evicted entry, [B, E], by the query that pushes it out of the window."""
+        found = []
+        for start, logits_BGRN in logit_blocks(ctx, ctx.queries_BGTD.shape[2] - first - recent):
+            leaving = torch.arange(start - recent, start - recent + logits_BGRN.shape[2])
+            leaving = leaving[leaving < ctx.num_in - recent].to(ctx.device)
+            rows_BRN = logits_BGRN.softmax(-1).mean(1)[:, : len(leaving)]
+            behind_RN = torch.arange(ctx.num_in, device=ctx.device) > leaving[:, None]
+            window_BR = (rows_BRN * behind_RN).sum(-1) / recent
+            own_BR = rows_BRN.gather(2, leaving.expand(ctx.batch, -1)[..., None])[..., 0]
+            tiny = torch.finfo(torch.float32).tiny
+            found.append((own_BR / window_BR.clamp_min(tiny)).clamp(max=1))
+        return torch.cat(found, dim=1)

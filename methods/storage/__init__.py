@@ -1,0 +1,1 @@
+"""Fewer bits for the entries of the key/value cache."""

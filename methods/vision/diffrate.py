@@ -1,0 +1,73 @@
+"""DiffRate without its learnt rates: prune the least attended, merge the next.
+
+"DiffRate: Differentiable Compression Rate for Efficient Vision Transformers" (arXiv:2305.17997).
+Official code: github.com/OpenGVLab/DiffRate (``DiffRate/patch/deit.py``, ``DiffRate/merge.py``).
+Tokens are sorted by the class token's attention. The last of them are pruned; the next are merged,
+each into the most similar kept token (cosine of the hidden states after attention), as equal
+members of an average.
+
+Where we differ:
+
+- The paper's contribution, learning by gradient how many tokens each block prunes and merges, is
+  left out: the schedule decides how many remain, ``prune_share`` how many of the rest are pruned.
+- Sizes count original tokens. The official code multiplies a merged token's size by its similarity
+  before adding it, so that its proportional attention (later blocks add log(size)) is a little
+  weaker than ours.
+- Kept tokens stay in their original order; the official code sorts them by attention.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from methods.base import Paper, ScoringMethod, top_indices
+from methods.contexts import VisionContext
+from methods.schedule import Progressive, Schedule
+from methods.transform import TokenTransform
+from methods.vision._class_attention import class_attention
+from methods.vision._clusters import cosine_distances, nearest_centre
+
+
+class DiffRate(ScoringMethod[VisionContext]):
+    """Pruning and merging in one sorted list, at rates that are given instead of learnt."""
+
+    paper: ClassVar[Paper | None] = Paper(
+        title="DiffRate: Differentiable Compression Rate for Efficient Vision Transformers",
+        arxiv="2305.17997",
+        code="https://github.com/OpenGVLab/DiffRate",
+    )
+    home: ClassVar[Schedule] = Progressive()
+    needs_cls: ClassVar[bool] = True
+    proportional_attention: ClassVar[bool] = True
+
+    prune_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Share of the removed tokens, the least attended first, that is pruned instead "
+        "of merged. Learnt per block in the paper.",
+    )
+
+    def score(self, ctx: VisionContext) -> Tensor:
+        """Class-token attention averaged over heads, [B, N], in [0, 1]."""
+        return class_attention(ctx)
+
+    def transform(self, ctx: VisionContext) -> TokenTransform:
+        """Rows follow the kept tokens' original order; a pruned token weighs nothing."""
+        num_merged = ctx.num_in - ctx.num_keep - self.num_pruned(ctx)
+        attention_BN = self.score(ctx)
+        kept_BK = top_indices(attention_BN, ctx.num_keep)
+        if num_merged == 0:
+            return TokenTransform.keep(kept_BK, ctx.num_in)
+        used_BU = top_indices(attention_BN, ctx.num_keep + num_merged)
+        weights_BN = torch.zeros_like(attention_BN).scatter(1, used_BU, 1.0)
+        rows_BN = nearest_centre(cosine_distances(ctx.hidden_BND), kept_BK)
+        return TokenTransform.merge(rows_BN, weights_BN, ctx.num_keep)
+
+    def num_pruned(self, ctx: VisionContext) -> int:
+        """How many tokens nobody inherits, rounded half up."""
+        return int(self.prune_share * (ctx.num_in - ctx.num_keep) + 0.5)

@@ -1,0 +1,1 @@
+"""Methods that reduce the visual tokens of vision-language models."""
