@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SOURCES := methods sweeps store orchestrator dashboards tests
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test bench fidelity lint clean
 
 demo: .venv/.base  ## install, run the quickstart sweep, print its frontier
 	@$(BIN)/paretoken run sweeps/quickstart.yaml
@@ -19,8 +19,11 @@ lint: .venv/.dev
 bench: .venv/.dev  ## engine overhead beside Ray Tune, in one run
 	$(BIN)/python -m tests.benchmarks.engine
 
+fidelity: .fidelity/.base  ## what kvpress keeps, for the tests to compare our methods with
+	.fidelity/bin/python tests/fidelity/kvpress_indices.py
+
 clean:
-	rm -rf .venv
+	rm -rf .venv .fidelity
 
 # torch comes first and through pip, because other resolvers do not find its CPU build everywhere;
 # uv then installs the rest in parallel, which takes a fifth of pip's time.
@@ -28,6 +31,11 @@ clean:
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -qq --no-compile --disable-pip-version-check -c constraints.txt torch uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e .
+	@touch $@
+
+.fidelity/.base: tests/fidelity/requirements.txt
+	$(PYTHON) -m venv .fidelity
+	.fidelity/bin/pip install -qq --no-compile --disable-pip-version-check -r $<
 	@touch $@
 
 .venv/.dev: .venv/.base

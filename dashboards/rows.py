@@ -12,6 +12,8 @@ if TYPE_CHECKING:  # their imports take longer than a table takes to print
     from store.repository import Store
 
 QUALITY = "quality"
+STACK, STAGES = "stack", "stages"
+"""The method made of methods, and the hyperparameter that lists them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +99,20 @@ def variant_labels(points: Iterable[Point]) -> dict[tuple[str, str], str]:
             seen.setdefault((method, name), set()).add(str(value))
     return {
         (method, text): _label(
-            method, {k: v for k, v in values.items() if len(seen[method, k]) > 1}
+            method, {k: v for k, v in values.items() if len(seen[method, k]) > 1 or k == STAGES}
         )
         for (method, text), values in chosen.items()
     }
 
 
 def _label(method: str, distinguishing: Mapping[str, Any]) -> str:
+    if method == STACK and STAGES in distinguishing:
+        return " + ".join(_stage_label(stage) for stage in distinguishing[STAGES])
     listed = ", ".join(f"{name}={value}" for name, value in distinguishing.items())
     return f"{method}({listed})" if listed else method
+
+
+def _stage_label(stage: Mapping[str, Any]) -> str:
+    own = {"keep": stage["keep"]} if stage["keep"] is not None else {}
+    place = f"@{stage['at']}" if stage["at"] is not None else ""
+    return _label(f"{stage['method']}{place}", stage["params"] | own)

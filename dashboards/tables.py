@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 KeyT = TypeVar("KeyT", bound=tuple[str, ...])
+SELDOM = ("weights", "attended", "steps")
+"""Costs that are shown where a method has an effect on them."""
+
 _SHORT = 8
 """Digits of a trial's id in tables; 16 in JSON."""
 _LEGEND = (
@@ -79,6 +82,11 @@ def _frontier_columns(rows: Sequence[Row]) -> list[Column]:
         Column("seeds' mean [min..max]", [_over_seeds(row) for row in rows], 50),
         Column("flops", [_fraction(m["flops"]) for m in metrics], 95),
         Column("kv", [_fraction(m["kv"]) for m in metrics], 95),
+        *(
+            Column(name, [_fraction(m[name]) for m in metrics], 93)
+            for name in SELDOM
+            if any(m[name] not in (None, 1.0) for m in metrics)
+        ),
         Column("latency", [_fraction(m["latency"]) for m in metrics], 90),
         Column("low..high", [_latency_range(m) for m in metrics], 40),
         Column("comp.", [_fraction(m["compressor_share"]) for m in metrics], 45),

@@ -9,6 +9,7 @@ Place = Literal[
     "vision",  # patch tokens inside a vision tower's blocks
     "vlm",  # visual tokens before or inside a language model
     "prompt",  # text tokens before the language model reads them
+    "edit",  # entries of a cache whose prompt is edited
     "kv",  # entries of the key/value cache
     "storage",  # the format in which the cache's entries are held
     "attention",  # entries of the cache that a decoding step reads

@@ -73,6 +73,12 @@ class _Candidate(NamedTuple):
     """None is the schedule of the method's paper."""
 
     @property
+    def keep_label(self) -> str:
+        """The budget as the user wrote it, or the only one that the method has."""
+        fixed = self.method.method.fixed_ratio
+        return self.keep.label if fixed is None else f"{fixed:g}"
+
+    @property
     def schedule_label(self) -> str:
         """What tables call the schedule."""
         return (self.method.method.home if self.schedule is None else self.schedule).label
@@ -145,7 +151,7 @@ class _Expansion:
         try:
             if site is None:
                 raise Refusal(reason)
-            trial = PlannedTrial(workload, candidate.keep.label, _trial(site, candidate))
+            trial = PlannedTrial(workload, candidate.keep_label, _trial(site, candidate))
         except Refusal as error:
             self.impossible.append(_impossible(workload, seed, candidate, str(error)))
             return

@@ -100,7 +100,7 @@ class CausalLMBackbone(LanguageBackbone):
         """
 
         if self._drafter is not None:
-            pairs = zip(prompt_BT.split(1), continuation_BQ.split(1), strict=True)
+            pairs = zip(torch.split(prompt_BT, 1), torch.split(continuation_BQ, 1), strict=True)
             return torch.cat([self._speculative(*pair, num_new) for pair in pairs])
 
         def answer() -> Tensor:

@@ -200,7 +200,7 @@ class LanguageBackbone(Backbone):
 
         Raises FloatingPointError if any is not finite.
         """
-        feeds = feed_BQ.split(1, dim=1) if self._one_by_one else (feed_BQ,)
+        feeds = torch.split(feed_BQ, 1, dim=1) if self._one_by_one else (feed_BQ,)
         parts = [self.model(part, past_key_values=cache, use_cache=True).logits for part in feeds]
         logits = torch.cat(parts, dim=1).float()
         if not logits.isfinite().all():

@@ -68,7 +68,8 @@ class Packed:
     @classmethod
     def of(cls, x_BKSD: Tensor, bits: int, size: int, axis: int) -> Packed:
         """Round to the nearest of 2**bits levels between each group's smallest and largest."""
-        grouped = x_BKSD.movedim(axis, -1).unflatten(-1, (-1, size))
+        moved = x_BKSD.movedim(axis, -1)
+        grouped = moved.reshape(*moved.shape[:-1], -1, size)
         low, high = grouped.amin(-1, keepdim=True), grouped.amax(-1, keepdim=True)
         levels = 2**bits - 1
         scale = ((high - low) / levels).clamp_min(torch.finfo(x_BKSD.dtype).tiny)
@@ -79,7 +80,8 @@ class Packed:
         """The numbers again, [B, K, S, D]."""
         shifts = torch.arange(0, 8, self.bits, device=self.codes.device, dtype=torch.uint8)
         codes = (self.codes[..., None] >> shifts) & (2**self.bits - 1)
-        numbers = codes.flatten(-2)[..., : self.size].to(self.scale.dtype) * self.scale + self.low
+        codes = codes.flatten(-2)[..., : self.size]
+        numbers: Tensor = codes.to(self.scale.dtype) * self.scale + self.low
         return numbers.flatten(-2).movedim(-1, self.axis)
 
     @property
@@ -92,6 +94,7 @@ def _bytes(codes: Tensor, bits: int) -> Tensor:
     """8 / bits codes in each byte, the last one filled up with zeros."""
     per_byte = 8 // bits
     missing = -codes.shape[-1] % per_byte
-    whole = torch.nn.functional.pad(codes, (0, missing)).unflatten(-1, (-1, per_byte))
+    padded = torch.nn.functional.pad(codes, (0, missing))
+    whole = padded.view(*codes.shape[:-1], -1, per_byte)
     shifts = torch.arange(0, 8, bits, device=codes.device, dtype=torch.uint8)
     return (whole << shifts).sum(-1, dtype=torch.uint8)

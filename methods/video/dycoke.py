@@ -9,9 +9,9 @@ entries of the cache while the answer is written, is not a reduction of visual t
 
 Where we differ:
 
-- The official share of 0.7 keeps 47.5% of the tokens, and no share keeps less than a quarter. Below
-  that, the windows' first frames are a slower video, to which the same rule applies, and so on up to
-  the first frame of all, whose tokens are dropped in an order that stays spread over the frame.
+- The official share of 0.7 keeps 47.5% of the tokens, and no share keeps less than a quarter.
+  Below that, the windows' first frames are a slower video, to which the same rule applies, and so
+  on up to the first frame of all, whose tokens are dropped in an order that stays spread over it.
 - A video need not end with a window; the official code skips frames 2 of the last window.
 - A token whose counterpart was removed before counts as different.
 """
@@ -50,7 +50,7 @@ class DyCoke(ScoringMethod[VisualContext]):
         similarity_BFP = _similarity(ctx, references)
         similarity_BFP[:, 0] = torch.tensor(spread_ranks(places), device=ctx.device).float()
         standing_BFP = similarity_BFP.argsort(dim=2, stable=True).argsort(2)
-        return from_places(tiers_F[:, None] * places - standing_BFP, ctx)
+        return from_places(tiers_F[:, None] * places - standing_BFP, ctx).float()
 
 
 def tier(frame: int, num_frames: int) -> int:

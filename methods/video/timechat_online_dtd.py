@@ -49,10 +49,10 @@ class DifferentialTokenDrop(ScoringMethod[VisualContext]):
     def score(self, ctx: VisualContext) -> Tensor:
         """Change since the frame before; the first frame is above all others, [B, N]."""
         change_BEP = _features(ctx) if self.signal == "feature" else _pixels(ctx)
+        highest_B1 = change_BEP.flatten(1).amax(1, keepdim=True) if change_BEP.numel() else 0
         ranks_P = torch.tensor(spread_ranks(ctx.layout.per_image), device=ctx.device)
-        above = change_BEP.amax() + 1 if change_BEP.numel() else 1.0
-        first_B1P = (above + ranks_P.flip(0).sort().values.max() - ranks_P).expand(ctx.batch, 1, -1)
-        return from_places(torch.cat([first_B1P, change_BEP], 1), ctx)
+        first_BP = highest_B1 + len(ranks_P) - ranks_P.expand(ctx.batch, -1)
+        return from_places(torch.cat([first_BP[:, None], change_BEP], 1), ctx)
 
 
 def _features(ctx: VisualContext) -> Tensor:
@@ -66,4 +66,5 @@ def _pixels(ctx: VisualContext) -> Tensor:
     """Mean absolute difference of every later frame's patches, [B, F - 1, P]."""
     pixels_BFCHW = ctx.tower.pixels_BICHW.float()
     change_BEHW = (pixels_BFCHW[:, 1:] - pixels_BFCHW[:, :-1]).abs().mean(2)
-    return adaptive_avg_pool2d(change_BEHW, ctx.layout.grid).flatten(2)
+    pooled = adaptive_avg_pool2d(change_BEHW.flatten(0, 1)[:, None], ctx.layout.grid)
+    return pooled.view(*change_BEHW.shape[:2], ctx.layout.per_image)

@@ -17,7 +17,8 @@ Where we differ:
 - The budget may be any number: h coarse rows, the aspect of the grid kept as well as possible, each
   divided into as many cells as bring the total to the budget (they differ by one at most). Where
   the budget is such an h x w, this is the paper's adaptive pooling.
-- Where earlier reductions have left no grid, the tokens count as one long row.
+- The paper clusters once. A schedule that clusters in several layers blurs tokens again and again;
+  where earlier reductions have left no grid, the tokens count as one long row.
 - Patches count by size, and the last rounds' centres are the tokens as W makes them.
 - A centre that no patch takes part in stays what it was; in the official code it becomes zero.
 - Reconstruction weights sum to 1; the official code gives them length 1.

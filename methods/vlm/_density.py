@@ -29,5 +29,7 @@ def peak_scores(distances_GMM: Tensor, members_GM: Tensor, num_neighbors: int) -
 def token_distances(features_GMD: Tensor) -> Tensor:
     """Euclidean distances over sqrt(D), float [G, M, M]."""
     features_GMD = features_GMD.float()
-    distances_GMM: Tensor = torch.cdist(features_GMD, features_GMD)
-    return distances_GMM / features_GMD.shape[-1] ** 0.5
+    distances_GMM: Tensor = torch.cdist(features_GMD, features_GMD).div(
+        features_GMD.shape[-1] ** 0.5
+    )
+    return distances_GMM

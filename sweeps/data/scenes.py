@@ -8,7 +8,7 @@ Source of the digits: scikit-learn's copy of the UCI "Optical Recognition of Han
 test set (1,797 scans of 8x8, https://archive.ics.uci.edu/dataset/80, CC BY 4.0), split by sample.
 The source does not name writers, so a writer may be on both sides of a split.
 
-Shapes: B scenes, N scans, S = 48 scene side, P = 16 cell side, K pixels of a cell.
+Shapes: B scenes, N scans or drawings, S = 48 scene side, P = 16 cell side, K pixels of a cell.
 """
 
 from __future__ import annotations
@@ -154,19 +154,28 @@ def blank(rng: np.random.Generator, count: int, side: int = SIDE) -> Floats:
 
 def paste(rng: np.random.Generator, canvas: Floats, ink_BPP: Floats, corner_B2: Ints) -> None:
     """Blend one drawing per canvas into it, in a light colour; corners are (row, column) in px."""
-    blend(canvas, ink_BPP, corner_B2, 0.7 + 0.3 * rng.random((len(canvas), 3), dtype=np.float32))
+    colour_BC = 0.7 + 0.3 * rng.random((len(canvas), 3), dtype=np.float32)
+    blend(canvas, ink_BPP, corner_B2, colour_BC)
 
 
-def blend(canvas: Floats, ink_BPP: Floats, corner_B2: Ints, colour_BC: Floats) -> None:
-    """Blend one drawing per canvas into it; colours have as many channels as the canvas."""
+def blend(
+    canvas: Floats,
+    ink_NPP: Floats,
+    corner_N2: Ints,
+    colour_NC: Floats,
+    scene_N: Ints | None = None,
+) -> None:
+    """Blend drawings into canvases; colours have as many channels as these.
+
+    `scene_N` says into which canvas each drawing goes, and those of one canvas must not overlap;
+    without it there is one for each.
+    """
+    scenes = np.arange(len(canvas)) if scene_N is None else scene_N
     span = np.arange(CELL) + MARGIN
-    rows = (corner_B2[:, :1] + span)[:, :, None]
-    columns = (corner_B2[:, 1:] + span)[:, None, :]
-    index = np.arange(len(canvas))[:, None, None]
-    ink = ink_BPP[..., None]
-    canvas[index, rows, columns] = (
-        canvas[index, rows, columns] * (1 - ink) + colour_BC[:, None, None] * ink
-    )
+    rows = (corner_N2[:, :1] + span)[:, :, None]
+    columns = (corner_N2[:, 1:] + span)[:, None, :]
+    index, ink, colour = scenes[:, None, None], ink_NPP[..., None], colour_NC[:, None, None]
+    canvas[index, rows, columns] = canvas[index, rows, columns] * (1 - ink) + colour * ink
 
 
 def fragment(rng: np.random.Generator, ink_BPP: Floats) -> tuple[Floats, Ints]:

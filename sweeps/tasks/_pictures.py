@@ -1,4 +1,4 @@
-"""What tasks on 48x48 scenes share: pictures in requests, models that fit, the scans' digest."""
+"""What tasks on scenes share: pictures in requests, models that fit, the scans' digest."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def num_patches(vision_config: dict[str, Any]) -> int:
     return (scenes.SIDE // patch) ** 2
 
 
-def unfit(task_id: str, vision_config: dict[str, Any]) -> str | None:
-    """Why a tower with this configuration cannot see 48x48 RGB scenes, or None."""
-    expected = {"image_size": scenes.SIDE, "num_channels": 3}
+def unfit(task_id: str, vision_config: dict[str, Any], side: int = scenes.SIDE) -> str | None:
+    """Why a tower with this configuration cannot see RGB scenes of `side` px, or None."""
+    expected = {"image_size": side, "num_channels": 3}
     for name, value in expected.items():
         if vision_config.get(name) != value:
             return f"{task_id} needs {name} {value}; this model has {vision_config.get(name)}"
     return None
 
 
-def picture(value: Any) -> Tensor:
-    """One scene from nested lists: float32 [3, S, S]. Raises ValueError if it is none."""
-    shape = (3, scenes.SIDE, scenes.SIDE)
+def picture(value: Any, side: int = scenes.SIDE) -> Tensor:
+    """A scene of `side` px from nested lists: float32 [3, S, S]; ValueError if it is none."""
+    shape = (3, side, side)
     try:
         pixels = np.asarray(value)
     except ValueError as error:

@@ -47,7 +47,7 @@ def combinations(spec: SweepSpec) -> int:
     total = 0
     for name in spec.workloads:
         axes = spec.axes(name)
-        methods = {e.id for c in axes.methods for e, _ in c.expand()}
+        methods = {(e.id, m.model_dump_json()) for c in axes.methods for e, m in c.expand()}
         budgets = sum(len(k.expand()) if isinstance(k, KeepRange) else 1 for k in axes.keep)
         schedules = sum(len(choice.expand()) for choice in axes.schedules)
         total += len(axes.seeds) * len(methods) * budgets * schedules
@@ -299,3 +299,24 @@ def test_models_of_other_families_name_the_supported_ones(vit_folder: Path, tmp_
     (folder / "config.json").write_text(json.dumps(config | {"architectures": ["BertModel"]}))
     with pytest.raises(SweepFileError, match=r"unknown architecture 'BertModel'.*choices: .*ViT"):
         planned(vision(folder))
+
+
+def test_a_method_without_a_budget_is_one_trial_at_its_own_ratio(llama_folder: Path) -> None:
+    text = cache(llama_folder, "[1.0, 0.5, 0.25]").replace("snapkv", "torchao-int8")
+    (trial,) = (t for t in planned(text).trials if t.spec.method.id == "torchao-int8")
+    assert (trial.keep_label, trial.spec.keep_ratio) == ("0.5", 0.5)
+
+
+def test_the_papers_schedule_is_each_methods_own(llama_folder: Path) -> None:
+    text = cache(llama_folder, "[0.5]").replace("snapkv", "pyramidkv, snapkv")
+    text += "    schedules: [paper]\n"
+    labels = {t.spec.method.id: t.spec.schedule.label for t in planned(text).trials}
+    assert labels == {"pyramidkv": "pyramid", "snapkv": "uniform"}
+
+
+def test_a_stack_is_a_trial_like_any_other(llama_folder: Path) -> None:
+    stages = "[{method: snapkv}, {method: kivi, params: {bits: 4}}]"
+    text = cache(llama_folder, "[1.0, 0.5]").replace("snapkv", f"{{stack: {{stages: [{stages}]}}}}")
+    trials = [t.spec for t in planned(text).trials]
+    assert [(t.method.id, t.keep_ratio) for t in trials] == [("stack", 1.0), ("stack", 0.5)]
+    assert len({t.id for t in trials}) == 2

@@ -2,9 +2,16 @@ import hashlib
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForImageClassification
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageClassification,
+    AutoModelForMaskedImageModeling,
+    CLIPModel,
+)
 
+from sweeps.reference.clip_scenes import recipe as clip_scenes
 from sweeps.reference.llama_recall import recipe as llama_recall
+from sweeps.reference.vit_dense import recipe as vit_dense
 from sweeps.reference.vit_digits import recipe as vit_digits
 
 
@@ -13,13 +20,15 @@ from sweeps.reference.vit_digits import recipe as vit_digits
     [
         (vit_digits, AutoModelForImageClassification, 0.02),
         (llama_recall, AutoModelForCausalLM, 0.02),
+        (vit_dense, AutoModelForMaskedImageModeling, 0.02),
+        (clip_scenes, CLIPModel, 0.02),
     ],
-    ids=["vit-digits", "llama-recall"],
+    ids=["vit-digits", "llama-recall", "vit-dense", "clip-scenes"],
 )
 def test_a_short_training_lowers_the_loss_and_saves_a_loadable_model(
     recipe, auto, budget, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(recipe, "EVALUATED", 64)
+    monkeypatch.setattr(recipe, "EVALUATED", 4)
     lines, threads = [], torch.get_num_threads()
     result = recipe.train(0, tmp_path, lines.append, budget=budget)
     assert result["loss_last"] < result["loss_first"]

@@ -1,0 +1,1 @@
+"""The `clip-scenes` backbone: README.md is its model card, recipe.py trains it."""

@@ -1,0 +1,1 @@
+"""The `llava-video` backbone: README.md is its model card, recipe.py trains it."""
