@@ -21,6 +21,7 @@ bench: .venv/.dev  ## engine overhead beside Ray Tune, in one run
 
 fidelity: .fidelity/.base  ## what kvpress keeps, for the tests to compare our methods with
 	.fidelity/bin/python tests/fidelity/kvpress_indices.py
+	.fidelity/bin/python tests/fidelity/kvpress_presses.py
 
 clean:
 	rm -rf .venv .fidelity

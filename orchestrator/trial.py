@@ -97,7 +97,7 @@ def _measure(spec: TrialSpec) -> tuple[Metrics, list[float]]:
     def run_baseline() -> Any:
         return task.outcomes(backbone, sample)
 
-    with _compressed(backbone, spec) as compression:
+    with _compressed(backbone, spec) as compression, task.prepared(backbone, sample):
         cost = measure_cost(run_baseline)
         held = _Held.of(compression)
     outcomes, share, compressor_seconds = _quality(backbone, task, spec)
@@ -140,13 +140,17 @@ def _quality(
     """Outcome per example, the compressor's share of the time, its seconds per example."""
     started = time.perf_counter()
     with _compressed(backbone, spec) as compression:
-        outcomes = [
-            value for batch in task.batches() for value in task.outcomes(backbone, batch).tolist()
-        ]
+        outcomes = [value for batch in task.batches() for value in _outcomes(backbone, task, batch)]
     seconds = time.perf_counter() - started
     if not all(map(math.isfinite, outcomes)):
         raise FloatingPointError("an outcome is not finite")
     return outcomes, compression.seconds / seconds, compression.seconds / len(outcomes)
+
+
+def _outcomes(backbone: Backbone, task: Task[Any, Any], batch: Any) -> list[float]:
+    with task.prepared(backbone, batch):
+        outcomes: list[float] = task.outcomes(backbone, batch).tolist()
+    return outcomes
 
 
 def _latency(
@@ -162,7 +166,8 @@ def _latency(
         with _compressed(backbone, spec):
             task.outcomes(backbone, sample)
 
-    return measure_latency(baseline, variant, spec.measure.latency_pairs)
+    with task.prepared(backbone, sample):
+        return measure_latency(baseline, variant, spec.measure.latency_pairs)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,12 +35,14 @@ class AttentionCall:
     Queries and keys come after rotary embedding, keys and values after the cache was extended and
     before heads are repeated. ``mask`` is None (causal where the module is causal and T > 1, else
     everything is visible), boolean (True is visible) or additive, broadcastable to [B, H, T, N].
+    ``gate_BT`` multiplies each query's output, before the output projection; None leaves it.
     """
 
     query_BHTD: Tensor
     key_BKND: Tensor
     value_BKND: Tensor
     mask: Tensor | None
+    gate_BT: Tensor | None = None
 
 
 Tap = Callable[[nn.Module, AttentionCall], AttentionCall]
@@ -66,6 +68,16 @@ def attach(modules: Iterable[nn.Module], tap: Tap) -> Iterator[None]:
             _taps[module].remove(tap)
             if not _taps[module]:
                 del _taps[module]
+
+
+@contextmanager
+def paused(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Show no tap what ``modules`` compute inside the block."""
+    hidden = {module: _taps.pop(module) for module in modules if module in _taps}
+    try:
+        yield
+    finally:
+        _taps.update(hidden)
 
 
 def is_tapped(module: nn.Module) -> bool:
@@ -102,7 +114,9 @@ def _tapped_attention(
         call.mask,
         **kwargs,
     )
-    return output
+    if call.gate_BT is None:
+        return output
+    return output[0] * call.gate_BT[..., None, None], None
 
 
 AttentionInterface.register(NAME, _tapped_attention)

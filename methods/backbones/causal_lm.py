@@ -11,7 +11,7 @@ Shapes: B sequences, T prompt tokens, Q tokens of a continuation, V words.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -20,16 +20,19 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from methods.backbones import attention_tap
 from methods.backbones.base import Compression, Stage
+from methods.backbones.cache_editor import why_keys_cannot_turn
+from methods.backbones.editable import EditablePrompts
 from methods.backbones.prompt_filter import PromptFilter
-from methods.backbones.reading import DECODER_PLACES, LanguageBackbone
+from methods.backbones.reading import DECODER_PLACES
 from methods.base import Method
+from methods.edit._base import CacheEdit
 from methods.places import Place
 
 
-class CausalLMBackbone(LanguageBackbone):
+class CausalLMBackbone(EditablePrompts):
     """A Hugging Face decoder with grouped-query attention and rotary positions."""
 
-    places: ClassVar[tuple[Place, ...]] = ("kv", "prompt", *DECODER_PLACES)
+    places: ClassVar[tuple[Place, ...]] = ("kv", "prompt", "edit", *DECODER_PLACES)
     recorded: ClassVar[tuple[Place, ...]] = ("kv",)
     architectures: ClassVar[tuple[str, ...]] = (
         "LlamaForCausalLM",
@@ -55,8 +58,8 @@ class CausalLMBackbone(LanguageBackbone):
         return cls(model)
 
     @classmethod
-    def why_not(cls, config: dict[str, Any], method: Method) -> str | None:  # noqa: ARG003
-        """Models that do not attend to the whole prompt are out."""
+    def why_not(cls, config: dict[str, Any], method: Method) -> str | None:
+        """Models that do not attend to the whole prompt, and, for edits, whose keys cannot turn."""
         resolved = _resolved(config)
         heads, kv_heads = resolved.num_attention_heads, resolved.num_key_value_heads
         if heads % kv_heads:
@@ -66,7 +69,7 @@ class CausalLMBackbone(LanguageBackbone):
                 f"layers that see only the last {resolved.sliding_window} tokens hold a cache that "
                 "is cut already"
             )
-        return None
+        return why_keys_cannot_turn(resolved) if isinstance(method, CacheEdit) else None
 
     @classmethod
     def layers_in(cls, config: dict[str, Any]) -> int:
@@ -148,25 +151,19 @@ class CausalLMBackbone(LanguageBackbone):
         if self._filter is None:
             return prompt_BT
         modules = [layer.self_attn for layer in self._decoder_layers]
-        cutter = self._compressor
-        with nullcontext() if cutter is None else cutter.looking_away():
+        with self._unseen():
             return self._filter.shortened(self.model, modules, prompt_BT)
 
-    @contextmanager
     def _prompt_read(
         self, prompt_BT: Tensor, continuation_BQ: Tensor
-    ) -> Iterator[tuple[Any, Tensor]]:
+    ) -> AbstractContextManager[tuple[Any, Tensor]]:
         """The cache after reading the prompt, cut, and the tokens to feed next."""
-        prompt_BT, continuation_BQ = prompt_BT.to(self.device), continuation_BQ.to(self.device)
-        prompt_BT = self._shortened(prompt_BT)
-        num_prompt, num_more = prompt_BT.shape[1], continuation_BQ.shape[1]
-
-        def read(cache: Any) -> None:
-            self.model.base_model(prompt_BT, past_key_values=cache, use_cache=True)
-
-        num_cached = num_prompt if num_more else num_prompt - 1
-        with self._reading(num_prompt, num_cached, read) as cache:
-            yield cache, continuation_BQ if num_more else prompt_BT[:, -1:]
+        prompt_BT = self._shortened(prompt_BT.to(self.device))
+        if self._editor is not None:
+            self._editor.note(reused=0)
+        return self._fed(
+            prompt_BT, continuation_BQ.to(self.device), lambda cache: self._read(prompt_BT, cache)
+        )
 
 
 def _resolved(config: dict[str, Any]) -> Any:

@@ -53,7 +53,8 @@ class CLIPBlock(Block):
 def clip_tower(vision_model: Any) -> VisionTower:
     """The tower of a ``CLIPVisionModel``, wherever it stands, such as inside a LLaVA."""
     blocks = [CLIPBlock(layer) for layer in vision_model.encoder.layers]
-    return VisionTower(blocks, grid_of(vision_model.config))
+    entrance = [vision_model.embeddings, vision_model.pre_layrnorm]
+    return VisionTower(entrance, blocks, grid_of(vision_model.config))
 
 
 class CLIPBackbone(VisionBackbone):

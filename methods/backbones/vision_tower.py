@@ -14,6 +14,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
@@ -23,9 +24,12 @@ from typing_extensions import override
 from methods.backbones import attention_tap
 from methods.backbones.base import Backbone, Compression, Stage
 from methods.backbones.vision_tower_block import Block
+from methods.backbones.vision_tower_masking import TowerMasking
 from methods.backbones.vision_tower_reduction import TowerReduction
 from methods.base import Method
+from methods.controls.identity import Identity
 from methods.places import Place
+from methods.vision._masking import MaskingMethod
 
 ReductionT = TypeVar("ReductionT", bound=TowerReduction)
 
@@ -33,10 +37,14 @@ ReductionT = TypeVar("ReductionT", bound=TowerReduction)
 class VisionTower:
     """The blocks of a tower, wherever in a model it stands.
 
-    ``grid`` is (rows, columns) of the patches that the first block receives behind its class token.
+    ``entrance`` are the modules that pixels pass, one after the other, before the first block;
+    ``grid`` is (rows, columns) of the patches that it receives behind its class token.
     """
 
-    def __init__(self, blocks: Sequence[Block], grid: tuple[int, int]) -> None:
+    def __init__(
+        self, entrance: Sequence[nn.Module], blocks: Sequence[Block], grid: tuple[int, int]
+    ) -> None:
+        self.entrance = tuple(entrance)
         self.blocks = tuple(blocks)
         self.grid = grid
 
@@ -44,15 +52,20 @@ class VisionTower:
     def attach(
         self, stage: Stage, seed: int, compression: Compression, kind: type[ReductionT]
     ) -> Iterator[ReductionT]:
-        """Reduce patches in every forward pass inside the block; gives what holds its state.
+        """Reduce or mask patches in every forward pass inside the block; gives the state it holds.
 
         ``kind`` is :class:`TowerReduction` where the class token is all that is read, or
         :class:`~methods.backbones.vision_tower_restore.RestoringReduction` where every patch is.
         Raises VacuousCompressionError on leaving if the stage asked for fewer tokens and a forward
         pass went by without, or nothing read what was kept.
         """
-        reduction = kind(self.blocks, self.grid, stage, seed, compression)
         with ExitStack() as stack:
+            if isinstance(stage.method, MaskingMethod):
+                masking = TowerMasking(self.blocks, self.entrance, stage, seed, compression)
+                stack.enter_context(masking.attached())
+                # Masking removes nothing, so that what is left to do is to keep the record.
+                stage = replace(stage, method=Identity(), keep_ratio=1.0)
+            reduction = kind(self.blocks, self.grid, stage, seed, compression)
             modules = [block.attention for block in self.blocks]
             stack.enter_context(attention_tap.attach(modules, reduction.tap))
             for index, block in enumerate(self.blocks):

@@ -67,7 +67,8 @@ class ViTBackbone(VisionBackbone):
     @classmethod
     def tower_of(cls, model: Any) -> VisionTower:
         """The blocks of ``model.vit``."""
-        return VisionTower([ViTBlock(layer) for layer in model.vit.layers], grid_of(model.config))
+        blocks = [ViTBlock(layer) for layer in model.vit.layers]
+        return VisionTower([model.vit.embeddings], blocks, grid_of(model.config))
 
     @classmethod
     def layers_in(cls, config: dict[str, Any]) -> int:

@@ -18,7 +18,8 @@ Where we differ:
 
 - The global feature of a frame is the mean of its tokens in the vision tower; the official code
   has SigLIP's attention pooling, whose attention also takes the class token's part.
-- Shares of the budget are rounded so that it is met exactly.
+- Shares of the budget are rounded so that it is met exactly; anchors for which anchor frames have
+  no room stand in other frames.
 - Equal densities are settled for the earlier token instead of by noise.
 """
 

@@ -48,11 +48,10 @@ class TempMe(TokenMethod[VisualContext]):
         sizes_BFP = ctx.sizes_BN.view(frames_BFPD.shape[:3])
         frames = zip(frames_BFPD.unbind(1), sizes_BFP.unbind(1), strict=True)
         clips = [_Clip.of(features_BPD, sizes_BP) for features_BPD, sizes_BP in frames]
-        factor = (ctx.num_keep / ctx.num_in) ** (1 / (1 + (len(clips) - 1).bit_length()))
-        held = factor
-        while len(clips) > 1:
-            clips = _paired([clip.merged(max(1, ceil(held * clip.num_in))) for clip in clips])
-            held *= factor
+        steps = 1 + (len(clips) - 1).bit_length()
+        for step in range(1, steps):
+            held = (ctx.num_keep / ctx.num_in) ** (step / steps)
+            clips = _paired([clip.merged(_rounded_up(held * clip.num_in)) for clip in clips])
         return TokenTransform.merge(clips[0].merged(ctx.num_keep).rows, ctx.sizes_BN, ctx.num_keep)
 
 
@@ -91,6 +90,11 @@ class _Clip:
             torch.cat([self.sizes, later.sizes], 1),
             torch.cat([self.rows, later.rows + self.sizes.shape[1]], 1),
         )
+
+
+def _rounded_up(number: float) -> int:
+    # A whole number should stay itself, whatever its last bit.
+    return max(ceil(number - 1e-6), 1)
 
 
 def _paired(clips: list[_Clip]) -> list[_Clip]:

@@ -8,22 +8,30 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from methods.vision.dpc_knn import distance_to_denser, log_density
+from methods.vision.dpc_knn import distance_to_denser
 
 
 def peak_scores(distances_GMM: Tensor, members_GM: Tensor, num_neighbors: int) -> Tensor:
     """log(rho * delta) of DPC-KNN over the members (bool) of every set, -inf elsewhere, [G, M].
 
-    Whoever is not a member is no neighbour: its distance to others counts as larger than any.
-    ``num_neighbors`` includes the token itself; at most M are used.
+    A member's density is that of its ``num_neighbors`` nearest members, itself included, or of all
+    if there are fewer.
     """
-    beyond_G11 = distances_GMM.amax((1, 2), keepdim=True) + 1
-    distances_GMM = distances_GMM.where(members_GM[:, None], beyond_G11)
-    density_GM = log_density(distances_GMM, min(num_neighbors, members_GM.shape[1]))
-    density_GM = density_GM.where(members_GM, -torch.inf)
-    delta_GM = distance_to_denser(distances_GMM, density_GM)
+    density_GM = _log_density(distances_GMM, members_GM, num_neighbors)
+    among_GMM = members_GM[:, :, None] & members_GM[:, None]
+    delta_GM = distance_to_denser(distances_GMM.where(among_GMM, 0.0), density_GM)
     scores_GM = density_GM + delta_GM.clamp_min(torch.finfo(delta_GM.dtype).tiny).log()
     return scores_GM.where(members_GM, -torch.inf)
+
+
+def _log_density(distances_GMM: Tensor, members_GM: Tensor, num_neighbors: int) -> Tensor:
+    """Minus the mean squared distance to the nearest members; who is none has no density."""
+    count = min(num_neighbors, members_GM.shape[1])
+    to_members_GMM = distances_GMM.where(members_GM[:, None], torch.inf)
+    nearest_GMk = to_members_GMM.topk(count, dim=2, largest=False).values
+    exists_GMk = nearest_GMk.isfinite()
+    total_GM = nearest_GMk.where(exists_GMk, 0.0).square().sum(2)
+    return (-total_GM / exists_GMk.sum(2).clamp_min(1)).where(members_GM, -torch.inf)
 
 
 def token_distances(features_GMD: Tensor) -> Tensor:

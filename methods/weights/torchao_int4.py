@@ -15,7 +15,6 @@ from torch import nn
 
 from methods.base import InfeasibleError, Paper
 from methods.weights._base import WeightFormat
-from methods.weights._torchao import torchao
 
 OUTPUTS = 16  # a layer's outputs come in multiples of it, or the kernels refuse the layer
 
@@ -44,7 +43,9 @@ class TorchaoInt4(WeightFormat):
                 f"torchao-int4: no layer's inputs divide into groups of {self.group_size} and its "
                 f"outputs by {OUTPUTS}"
             )
-        torchao().quantization.quantize_(model, self._config(next(model.parameters())), self._fits)
+        from torchao.quantization import quantize_
+
+        quantize_(model, self._config(next(model.parameters())), self._fits)
 
     def _fits(self, module: nn.Module, _name: str) -> bool:
         return (
@@ -55,12 +56,15 @@ class TorchaoInt4(WeightFormat):
 
     def _config(self, sample: torch.Tensor) -> Any:
         if sample.device.type == "cpu":
-            cpu = torchao().prototype.quantization.int4
-            return cpu.PrototypeInt4WeightOnlyConfig(group_size=self.group_size)
+            from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
+
+            return PrototypeInt4WeightOnlyConfig(group_size=self.group_size)
         if sample.dtype is not torch.bfloat16:
             raise InfeasibleError(
                 f"torchao-int4 on a GPU needs bfloat16 weights, this model has {sample.dtype}"
             )
-        return torchao().quantization.Int4WeightOnlyConfig(
+        from torchao.quantization import Int4WeightOnlyConfig
+
+        return Int4WeightOnlyConfig(
             group_size=self.group_size, int4_packing_format="tile_packed_to_4d"
         )

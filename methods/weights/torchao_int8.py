@@ -12,7 +12,6 @@ from torch import nn
 
 from methods.base import Paper
 from methods.weights._base import WeightFormat
-from methods.weights._torchao import torchao
 
 
 class TorchaoInt8(WeightFormat):
@@ -27,5 +26,6 @@ class TorchaoInt8(WeightFormat):
 
     def convert(self, model: nn.Module) -> None:
         """Quantise every ``nn.Linear``; embeddings and norms stay."""
-        library = torchao().quantization
-        library.quantize_(model, library.Int8WeightOnlyConfig())
+        from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+        quantize_(model, Int8WeightOnlyConfig())

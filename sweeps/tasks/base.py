@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -67,6 +68,10 @@ class Task(BaseModel, Generic[BackboneT, BatchT]):
     def batches(self) -> list[BatchT]:
         """The examples; made once per process."""
         raise NotImplementedError
+
+    def prepared(self, backbone: BackboneT, batch: BatchT) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Inside, whatever is there before ``outcomes`` is called; none of its cost is counted."""
+        return nullcontext()
 
     def outcomes(self, backbone: BackboneT, batch: BatchT) -> Tensor:
         """Score of every example, float32 [B] in [0, 1]."""

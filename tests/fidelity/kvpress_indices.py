@@ -59,10 +59,10 @@ def keys_after(model, tokens, press=None):
     cache = DynamicCache()
     with torch.no_grad():
         if press is None:
-            model.model(tokens, past_key_values=cache)
+            model.model(input_ids=tokens, past_key_values=cache)
         else:
             with press(model):
-                model.model(tokens, past_key_values=cache)
+                model.model(input_ids=tokens, past_key_values=cache)
     return [layer.keys for layer in cache.layers]
 
 

@@ -28,12 +28,11 @@ from typing import Final
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sweeps.data import contexts
 from sweeps.data.contexts import Split
-from sweeps.reference import training
+from sweeps.reference import llama, training
 from sweeps.reference.training import Optimiser, Progress, Trace, fit, report, reproducible
 
 EVALUATED: Final = 1024  # examples of a split behind each reported accuracy
@@ -101,7 +100,7 @@ def _attempt(
         traces = fit(
             f"llama-recall seed {seed}",
             recipe.stages,
-            lambda stage: _loss(model, recipe, *_sequences(rng, recipe, stage)),
+            lambda stage: _loss(model, rng, recipe, stage),
             model.parameters(),
             recipe.optimiser,
             progress,
@@ -127,31 +126,21 @@ def _config(recipe: Recipe) -> LlamaConfig:
     )
 
 
-def _sequences(rng: np.random.Generator, recipe: Recipe, stage: Stage) -> tuple[Tensor, Tensor]:
-    """Tokens [B, T] and a mask [B, T] of those to be predicted."""
-    if stage.context_length == 0:
-        tokens, asked = _repeats(rng, recipe, stage.batch_size)
-    else:
-        tokens, asked = _questions(rng, stage)
-    return torch.from_numpy(tokens), torch.from_numpy(asked)
+def _loss(
+    model: LlamaForCausalLM, rng: np.random.Generator, recipe: Recipe, stage: Stage
+) -> tuple[Tensor, float]:
+    """Of a fresh batch, and the share of its answer tokens that are right."""
+    tokens, asked = (
+        _questions(rng, stage)
+        if stage.context_length
+        else llama.repeats(rng, stage.batch_size, *recipe.repeat_lengths)
+    )
+    return llama.answer_loss(
+        model, torch.from_numpy(tokens), torch.from_numpy(asked), recipe.filler_share
+    )
 
 
-def _repeats(
-    rng: np.random.Generator, recipe: Recipe, count: int
-) -> tuple[contexts.Ints, np.ndarray]:
-    """A start token and a sequence of different tokens, twice; its second copy is asked."""
-    shortest, longest = recipe.repeat_lengths
-    length = int(rng.integers(shortest, longest + 1))
-    alphabet = np.arange(contexts.FIRST_KEY, contexts.FIRST_FILLER)
-    sequence = rng.permuted(np.tile(alphabet, (count, 1)), axis=1)[:, :length]
-    start = np.full((count, 1), contexts.START)
-    tokens = np.concatenate([start, sequence, sequence], axis=1)
-    asked = np.zeros(tokens.shape, bool)
-    asked[:, length + 2 :] = True
-    return tokens, asked
-
-
-def _questions(rng: np.random.Generator, stage: Stage) -> tuple[contexts.Ints, np.ndarray]:
+def _questions(rng: np.random.Generator, stage: Stage) -> tuple[contexts.Ints, llama.Bools]:
     """A context, then each of its pairs once: question mark, key, value; the values are asked."""
     pairs = int(rng.integers(2, stage.max_pairs + 1))
     drawn = contexts.compose(
@@ -175,21 +164,6 @@ def _questions(rng: np.random.Generator, stage: Stage) -> tuple[contexts.Ints, n
     return np.concatenate([drawn.tokens, turns.reshape(stage.batch_size, -1)], axis=1), asked
 
 
-def _loss(
-    model: LlamaForCausalLM, recipe: Recipe, tokens_BT: Tensor, asked_BT: Tensor
-) -> tuple[Tensor, float]:
-    """Loss on answers plus a share on filler; and the share of answer tokens that are right."""
-    target_BT, asked = tokens_BT[:, 1:], asked_BT[:, 1:]
-    logits_BTV = model(tokens_BT).logits[:, :-1]
-    loss_BT = functional.cross_entropy(logits_BTV.transpose(1, 2), target_BT, reduction="none")
-    loss = loss_BT[asked].mean()
-    filler = target_BT >= contexts.FIRST_FILLER
-    if filler.any():
-        loss = loss + recipe.filler_share * loss_BT[filler].mean()
-    correct = (logits_BTV.argmax(-1) == target_BT)[asked].float().mean()
-    return loss, correct.item()
-
-
 @torch.inference_mode()
 def accuracy(
     model: LlamaForCausalLM,
@@ -205,15 +179,6 @@ def accuracy(
         part = slice(start, start + 64)
         prompt = np.concatenate([examples.context[part], examples.question[part]], axis=1)
         answer = torch.from_numpy(examples.answer[part])
-        right += int((_greedy(model, torch.from_numpy(prompt)) == answer).all(-1).sum())
+        found = llama.greedy(model, torch.from_numpy(prompt), answer.shape[1])
+        right += int((found == answer).all(-1).sum())
     return right / count
-
-
-def _greedy(model: LlamaForCausalLM, prompt_BT: Tensor) -> Tensor:
-    """The most likely value after each prompt: [B, 3]."""
-    output = model(prompt_BT, use_cache=True)
-    chosen = [output.logits[:, -1].argmax(-1)]
-    while len(chosen) < contexts.VALUE_LENGTH:
-        output = model(chosen[-1][:, None], past_key_values=output.past_key_values, use_cache=True)
-        chosen.append(output.logits[:, -1].argmax(-1))
-    return torch.stack(chosen, dim=1)

@@ -15,13 +15,16 @@ from transformers import (
 )
 
 from methods import registry
+from methods.base import TokenMethod
 
 SIDE = 24
 GRID = (6, 6)
 NUM_PATCHES = 36
 NUM_LAYERS = 4
 VISION = [e.id for e in registry.entries().values() if "vision" in e.places and e.stands_alone]
-REDUCING = [m for m in VISION if m != "identity"]
+REDUCING = [
+    m for m in VISION if m != "identity" and issubclass(registry.entry(m).method, TokenMethod)
+]
 
 _TOWER = {
     "image_size": SIDE,
