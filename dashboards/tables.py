@@ -198,11 +198,6 @@ def _counted(title: str, headings: Sequence[str], counts: Counter[KeyT]) -> Fitt
     return FittingTable(title, columns)
 
 
-def methods_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """Methods with ``id, family, tier, status, paper``."""
-    return plain_table(f"Methods: {len(rows)}", rows)
-
-
 def plain_table(title: str, rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     """Any rows with equal keys; long texts run over several lines."""
     if not rows:
@@ -212,15 +207,6 @@ def plain_table(title: str, rows: Sequence[Mapping[str, Any]]) -> RenderableType
         for number, key in enumerate(rows[0])
     ]
     return FittingTable(title, columns)
-
-
-def method_page(row: Mapping[str, Any]) -> RenderableType:
-    """One method, a line for each of its properties."""
-    columns = [
-        Column("", list(row), justify="left"),
-        Column("", [_text(value) for value in row.values()], justify="left", folds=True),
-    ]
-    return FittingTable("", columns)
 
 
 def _text(value: Any) -> str:

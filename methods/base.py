@@ -64,6 +64,8 @@ class Method(BaseModel):
     """Where the method attaches."""
     home: ClassVar[Schedule] = Uniform()
     """The schedule its paper uses: what ``paper`` stands for among a sweep's schedules."""
+    environment: ClassVar[str | None] = None
+    """Environment whose workers measure the method; None is that of this project."""
 
     @classmethod
     def id(cls) -> str:

@@ -14,10 +14,12 @@ from typing import Any
 
 import methods
 from methods.base import Method
+from methods.kvpress import _press
 from methods.naming import unknown as unknown
 from methods.places import Place
 
 CONTROLS = "controls"
+PRESSES = "kvpress"
 NOT_FAMILIES = frozenset({"backbones"})
 
 
@@ -57,10 +59,17 @@ def entries() -> dict[str, MethodEntry]:
     return by_id
 
 
+@cache
+def presses() -> dict[str, MethodEntry]:
+    """Methods that another library brings, by id; no pattern but their own means them."""
+    found = _press.presses().items()
+    return {id_: MethodEntry(id_, PRESSES, press) for id_, press in found}
+
+
 def entry(method_id: str) -> MethodEntry:
     """The entry of ``method_id``. Raises ValueError that names the nearest id."""
     try:
-        return entries()[method_id]
+        return (entries() | presses())[method_id]
     except KeyError:
         raise ValueError(unknown("method", method_id, entries())) from None
 

@@ -120,18 +120,21 @@ def frontier(
 @app.command()
 def methods(
     method: Annotated[str | None, typer.Argument(metavar="[ID]", help="Describe one.")] = None,
+    family: Annotated[str | None, typer.Option(help="Only these, e.g. vision or kv-cache.")] = None,
+    status: Annotated[str | None, typer.Option(help="implemented or planned.")] = None,
+    place: Annotated[str | None, typer.Option(help="Only what attaches there, e.g. vlm.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Methods: implemented ones and the papers still to come."""
-    from dashboards import tables
-    from orchestrator import listings
+    """Methods, the papers still to come, and the evidence for each."""
+    from dashboards import method_tables
+    from orchestrator import method_listings
 
     if method is None:
-        rows = listings.methods()
-        _print(as_json, rows, lambda: tables.methods_table(rows))
+        rows = method_listings.methods(family, status, place)
+        _print(as_json, rows, lambda: method_tables.methods_table(rows))
     else:
-        row = listings.method(method)
-        _print(as_json, row, lambda: tables.method_page(row))
+        row = method_listings.method(method)
+        _print(as_json, row, lambda: method_tables.method_page(row))
 
 
 @backbones_app.callback()

@@ -10,11 +10,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
 
+from methods.backbones import attention_tap
 from methods.base import InfeasibleError, Method
 from methods.controls.identity import Identity
 from methods.places import PLACES, Place
@@ -91,6 +92,8 @@ class Backbone(ABC):
     """Places whose attachment keeps the record, so that one is always there."""
     architectures: ClassVar[tuple[str, ...]]
     """Names in ``config.json``'s ``architectures`` that this adapter opens."""
+    model_class: ClassVar[Any]
+    """The Hugging Face class, or auto class, that reads such a model."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model: Any = model.eval().requires_grad_(False)
@@ -118,9 +121,16 @@ class Backbone(ABC):
         """Number of layers that a ``config.json`` describes."""
 
     @classmethod
-    @abstractmethod
-    def load(cls, path: str, revision: str | None, dtype: torch.dtype) -> Backbone:
+    def load(cls, path: str, revision: str | None, dtype: torch.dtype) -> Self:
         """Open a local model directory or a hub id; only safetensors weights are accepted."""
+        model = cls.model_class.from_pretrained(
+            path,
+            revision=revision or "main",
+            dtype=dtype,
+            attn_implementation=attention_tap.NAME,
+            use_safetensors=True,
+        )
+        return cls(model)
 
     @abstractmethod
     def attach(

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from methods.backbones import attention_tap
 from methods.backbones.base import Compression, Stage
 from methods.backbones.cache_editor import why_keys_cannot_turn
 from methods.backbones.editable import EditablePrompts
@@ -40,22 +39,11 @@ class CausalLMBackbone(EditablePrompts):
         "Qwen2ForCausalLM",
         "Qwen3ForCausalLM",
     )
+    model_class: ClassVar[Any] = AutoModelForCausalLM
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
         self._filter: PromptFilter | None = None
-
-    @classmethod
-    def load(cls, path: str, revision: str | None, dtype: torch.dtype) -> CausalLMBackbone:
-        """Open a model directory or hub id."""
-        model = AutoModelForCausalLM.from_pretrained(
-            path,
-            revision=revision or "main",
-            dtype=dtype,
-            attn_implementation=attention_tap.NAME,
-            use_safetensors=True,
-        )
-        return cls(model)
 
     @classmethod
     def why_not(cls, config: dict[str, Any], method: Method) -> str | None:

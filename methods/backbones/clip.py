@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import CLIPModel, CLIPVisionConfig
 
-from methods.backbones import attention_tap
 from methods.backbones.vision_tower import VisionBackbone, VisionTower, grid_of, require_finite
 from methods.backbones.vision_tower_block import Block
 
@@ -61,18 +60,7 @@ class CLIPBackbone(VisionBackbone):
     """A Hugging Face ``CLIPModel``."""
 
     architectures: ClassVar[tuple[str, ...]] = ("CLIPModel",)
-
-    @classmethod
-    def load(cls, path: str, revision: str | None, dtype: torch.dtype) -> CLIPBackbone:
-        """Open a model directory or hub id."""
-        model = CLIPModel.from_pretrained(
-            path,
-            revision=revision or "main",
-            dtype=dtype,
-            attn_implementation=attention_tap.NAME,
-            use_safetensors=True,
-        )
-        return cls(model)
+    model_class: ClassVar[Any] = CLIPModel
 
     @classmethod
     def tower_of(cls, model: Any) -> VisionTower:

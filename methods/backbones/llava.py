@@ -24,7 +24,6 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, LlavaForConditionalGeneration
 
-from methods.backbones import attention_tap
 from methods.backbones.base import Compression, Stage
 from methods.backbones.causal_lm import CausalLMBackbone
 from methods.backbones.llava_images import Images, VisualTokens
@@ -42,23 +41,12 @@ class LlavaBackbone(LanguageBackbone):
     places: ClassVar[tuple[Place, ...]] = ("vlm", "kv", "vision", *DECODER_PLACES)
     recorded: ClassVar[tuple[Place, ...]] = ("vlm", "kv")
     architectures: ClassVar[tuple[str, ...]] = ("LlavaForConditionalGeneration",)
+    model_class: ClassVar[Any] = LlavaForConditionalGeneration
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
         self._images = Images(self.model)
         self._visual: VisualCompressor | None = None
-
-    @classmethod
-    def load(cls, path: str, revision: str | None, dtype: torch.dtype) -> LlavaBackbone:
-        """Open a model directory or hub id."""
-        model = LlavaForConditionalGeneration.from_pretrained(
-            path,
-            revision=revision or "main",
-            dtype=dtype,
-            attn_implementation=attention_tap.NAME,
-            use_safetensors=True,
-        )
-        return cls(model)
 
     @classmethod
     def why_not(cls, config: dict[str, Any], method: Method) -> str | None:

@@ -5,7 +5,7 @@ Which adapter opens a model is read from the ``architectures`` of its ``config.j
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import inspect
 import pkgutil
 from functools import cache
@@ -18,7 +18,14 @@ from methods.registry import unknown
 
 @cache
 def adapters() -> dict[str, type[Backbone]]:
-    """Adapters by architecture, sorted. Raises ImportError if two claim the same one."""
+    """Adapters by architecture, sorted. Raises ImportError if two claim the same one.
+
+    Where kvpress is installed, which no environment of ours can have, its own is the only one.
+    """
+    if importlib.util.find_spec("kvpress") is not None:
+        from methods.kvpress._backbone import PressedBackbone
+
+        return dict.fromkeys(sorted(PressedBackbone.architectures), PressedBackbone)
     found: dict[str, type[Backbone]] = {}
     for module in sorted(m.name for m in pkgutil.iter_modules(backbones.__path__)):
         for adapter in _adapters_in(module):

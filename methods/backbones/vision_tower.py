@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, TypeVar
@@ -26,6 +26,7 @@ from methods.backbones.base import Backbone, Compression, Stage
 from methods.backbones.vision_tower_block import Block
 from methods.backbones.vision_tower_masking import TowerMasking
 from methods.backbones.vision_tower_reduction import TowerReduction
+from methods.backbones.weight_swap import converted
 from methods.base import Method
 from methods.controls.identity import Identity
 from methods.places import Place
@@ -78,7 +79,7 @@ class VisionTower:
 class VisionBackbone(Backbone):
     """A model whose vision tower is compressed; subclasses say where the tower is."""
 
-    places: ClassVar[tuple[Place, ...]] = ("vision",)
+    places: ClassVar[tuple[Place, ...]] = ("vision", "weights")
     recorded: ClassVar[tuple[Place, ...]] = ("vision",)
 
     def __init__(self, model: nn.Module) -> None:
@@ -101,9 +102,16 @@ class VisionBackbone(Backbone):
         """Number of transformer blocks in the tower."""
         return len(self.tower.blocks)
 
+    def attach(
+        self, stage: Stage, seed: int, compression: Compression
+    ) -> AbstractContextManager[None]:
+        """Reduce patches in every forward pass, or swap weights; see :class:`Backbone`."""
+        if stage.place == "weights":
+            return converted(self.model, stage.method, compression)
+        return self._attach_tower(stage, seed, compression)
+
     @contextmanager
-    def attach(self, stage: Stage, seed: int, compression: Compression) -> Iterator[None]:
-        """Reduce patches in every forward pass inside the block; see :class:`Backbone`."""
+    def _attach_tower(self, stage: Stage, seed: int, compression: Compression) -> Iterator[None]:
         with self.tower.attach(stage, seed, compression, TowerReduction):
             yield
 

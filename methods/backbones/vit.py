@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from transformers import ViTForImageClassification
 
-from methods.backbones import attention_tap
 from methods.backbones.vision_tower import VisionBackbone, VisionTower, grid_of, require_finite
 from methods.backbones.vision_tower_block import Block
 
@@ -47,22 +46,8 @@ class ViTBlock(Block):
         return out_BMD
 
 
-class ViTBackbone(VisionBackbone):
-    """A Hugging Face ``ViTForImageClassification``."""
-
-    architectures: ClassVar[tuple[str, ...]] = ("ViTForImageClassification",)
-
-    @classmethod
-    def load(cls, path: str, revision: str | None, dtype: torch.dtype) -> ViTBackbone:
-        """Open a model directory or hub id."""
-        model = ViTForImageClassification.from_pretrained(
-            path,
-            revision=revision or "main",
-            dtype=dtype,
-            attn_implementation=attention_tap.NAME,
-            use_safetensors=True,
-        )
-        return cls(model)
+class ViTTower:
+    """Where a model built around a ``ViTModel`` has its tower."""
 
     @classmethod
     def tower_of(cls, model: Any) -> VisionTower:
@@ -74,6 +59,13 @@ class ViTBackbone(VisionBackbone):
     def layers_in(cls, config: dict[str, Any]) -> int:
         """Number of transformer blocks."""
         return int(config["num_hidden_layers"])
+
+
+class ViTBackbone(ViTTower, VisionBackbone):
+    """A Hugging Face ``ViTForImageClassification``."""
+
+    architectures: ClassVar[tuple[str, ...]] = ("ViTForImageClassification",)
+    model_class: ClassVar[Any] = ViTForImageClassification
 
     @torch.no_grad()
     def logits(self, pixels_BCHW: Tensor) -> Tensor:

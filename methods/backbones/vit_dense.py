@@ -17,43 +17,20 @@ import torch
 from torch import Tensor, nn
 from transformers import ViTForMaskedImageModeling
 
-from methods.backbones import attention_tap
 from methods.backbones.base import Compression, Stage
-from methods.backbones.vision_tower import VisionBackbone, VisionTower, grid_of, require_finite
+from methods.backbones.vision_tower import VisionBackbone, require_finite
 from methods.backbones.vision_tower_restore import RestoringReduction
-from methods.backbones.vit import ViTBlock
+from methods.backbones.vit import ViTTower
 
 
-class ViTDenseBackbone(VisionBackbone):
+class ViTDenseBackbone(ViTTower, VisionBackbone):
     """A Hugging Face ``ViTForMaskedImageModeling``."""
 
     architectures: ClassVar[tuple[str, ...]] = ("ViTForMaskedImageModeling",)
-
-    @classmethod
-    def load(cls, path: str, revision: str | None, dtype: torch.dtype) -> ViTDenseBackbone:
-        """Open a model directory or hub id."""
-        model = ViTForMaskedImageModeling.from_pretrained(
-            path,
-            revision=revision or "main",
-            dtype=dtype,
-            attn_implementation=attention_tap.NAME,
-            use_safetensors=True,
-        )
-        return cls(model)
-
-    @classmethod
-    def tower_of(cls, model: Any) -> VisionTower:
-        """The blocks of ``model.vit``."""
-        blocks = [ViTBlock(layer) for layer in model.vit.layers]
-        return VisionTower([model.vit.embeddings], blocks, grid_of(model.config))
-
-    @classmethod
-    def layers_in(cls, config: dict[str, Any]) -> int:
-        """Number of transformer blocks."""
-        return int(config["num_hidden_layers"])
+    model_class: ClassVar[Any] = ViTForMaskedImageModeling
 
     @contextmanager
-    def attach(self, stage: Stage, seed: int, compression: Compression) -> Iterator[None]:
+    def _attach_tower(self, stage: Stage, seed: int, compression: Compression) -> Iterator[None]:
         """Reduce patches, and put them back before the last layer norm."""
         with self.tower.attach(stage, seed, compression, RestoringReduction) as reduction:
 

@@ -28,7 +28,7 @@ class Pairing(TokenMethod[TokenContext]):
 
     places: ClassVar[tuple[Place, ...]] = ()
 
-    score: str = Field(description="Id of the method that scores tokens.")
+    score: str = Field(description="Id of the method that scores tokens.", examples=["snapkv"])
     params: dict[str, JsonValue] = Field(default_factory=dict, description="Its hyperparameters.")
     merge: Literal["nearest", "fuse"] = Field(
         default="nearest",

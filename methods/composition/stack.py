@@ -40,8 +40,11 @@ class StackStage(BaseModel):
     @field_validator("method")
     @classmethod
     def _registered(cls, value: str) -> str:
-        if registry.entry(value).method is Stack:
+        method = registry.entry(value).method
+        if method is Stack:
             raise ValueError("a stack cannot stand in a stack: list its stages one by one")
+        if method.environment is not None:
+            raise ValueError(f"{value} runs in an environment of its own, not in a stack")
         return value
 
     def build(self) -> Method:
@@ -53,7 +56,9 @@ class Stack(Method):
     """Methods at different places of one model, all at work at once."""
 
     stages: tuple[StackStage, ...] = Field(
-        min_length=1, description="Methods, one for each place that is compressed."
+        min_length=1,
+        description="Methods, one for each place that is compressed.",
+        examples=[[{"method": "snapkv", "keep": 0.25}, {"method": "kivi", "params": {"bits": 4}}]],
     )
 
     @cached_property

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -14,6 +15,7 @@ from sqlalchemy import create_engine, text
 from store import migrations
 from store.models import Base
 from store.repository import Store
+from tests.store.examples import begin, finished, metrics, spec
 
 
 def test_migrations_lead_to_the_models(empty_url: str) -> None:
@@ -63,3 +65,27 @@ def test_tables_of_a_newer_paretoken_are_refused(store: Store) -> None:
     engine.dispose()
     with pytest.raises(ValueError, match="a newer Paretoken wrote this store"):
         store.sweeps()
+
+
+def test_results_of_an_older_version_are_kept(empty_url: str) -> None:
+    trial = spec()
+    with Store(empty_url) as store:
+        begin(store, [trial])
+        store.record([finished(trial)])
+    _downgrade(empty_url, "0001")
+    with Store(empty_url) as store:
+        (point,) = store.points("quickstart")
+        assert store.finished([trial.id]) == {trial.id}
+    assert point.metrics["quality"] == metrics().quality
+    assert (point.metrics["weights"], point.metrics["attended"]) == (1.0, None)
+    assert point.simulated == frozenset()
+
+
+def _downgrade(url: str, revision: str) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(migrations.__path__[0]))
+        config.set_main_option("path_separator", "os")
+        command.downgrade(config, revision)
+    engine.dispose()

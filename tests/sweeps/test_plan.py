@@ -131,7 +131,7 @@ def test_what_cannot_work_is_listed_with_its_reason(vit_folder: Path, llama_fold
     assert [t.spec.method.id for t in result.trials] == ["tome"]
     assert reasons(result) == {
         "identity keeps every token, so it runs at keep 1.0 only",
-        f"snapkv attaches to kv, this model has vision ({vit_folder})",
+        f"snapkv attaches to kv, this model has vision and weights ({vit_folder})",
         "keep 0.999 of 144 tokens removes none",
         "200 tokens: there are only 144",
         f"1 KiB: {vit_folder} has no key/value cache",
