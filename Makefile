@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SOURCES := methods sweeps store orchestrator dashboards tests
 
-.PHONY: demo test bench fidelity lint clean
+.PHONY: demo test bench fidelity kvpress lint clean
 
 demo: .venv/.base  ## install, run the quickstart sweep, print its frontier
 	@$(BIN)/paretoken run sweeps/quickstart.yaml
@@ -23,6 +23,8 @@ fidelity: .fidelity/.base  ## what kvpress keeps, for the tests to compare our m
 	.fidelity/bin/python tests/fidelity/kvpress_indices.py
 	.fidelity/bin/python tests/fidelity/kvpress_presses.py
 
+kvpress: .fidelity/.base  ## the environment in which methods kvpress/... are measured
+
 clean:
 	rm -rf .venv .fidelity
 
@@ -37,6 +39,7 @@ clean:
 .fidelity/.base: tests/fidelity/requirements.txt
 	$(PYTHON) -m venv .fidelity
 	.fidelity/bin/pip install -qq --no-compile --disable-pip-version-check -r $<
+	.fidelity/bin/pip install -qq --no-compile --disable-pip-version-check --no-deps -e .
 	@touch $@
 
 .venv/.dev: .venv/.base

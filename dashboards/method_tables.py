@@ -48,7 +48,7 @@ def evidence_text(row: Row) -> str:
     """What speaks for a method, in one line."""
     fidelity = row["fidelity"]
     if fidelity is None:
-        return "control, no paper" if row["paper"] is None else "no evidence written down"
+        return "no paper" if row["paper"] is None else "nothing written down yet"
     parts = [
         fidelity["equation"] + " ✓" * (fidelity["test"] is not None),
         _CODE.get(fidelity["code"], f"code {fidelity['code']}"),

@@ -81,8 +81,12 @@ class Seat:
 class Crew:
     """A fixed number of seats; a worker that is lost leaves its seat to a new one."""
 
-    def __init__(self, runner: str, resources: Resources, size: int) -> None:
-        environment = {"env_vars": thread_environment(resources.cpus)}
+    def __init__(
+        self, runner: str, resources: Resources, size: int, python: str | None = None
+    ) -> None:
+        environment: dict[str, Any] = {"env_vars": thread_environment(resources.cpus)}
+        if python is not None:
+            environment["py_executable"] = python
         self._actors = ray.remote(
             num_cpus=resources.cpus,
             num_gpus=resources.gpus,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from sweeps.trial import TrialResult, TrialState
@@ -73,6 +73,18 @@ class PoolReport:
         capacity = self.seconds * self.workers
         return sum(self.busy_seconds.values()) / capacity if capacity else None
 
+    def __add__(self, later: PoolReport) -> PoolReport:
+        """Both runs as one; they followed each other, with equally many workers or fewer."""
+        mine, theirs = asdict(self), asdict(later)
+        joined = {name: mine[name] + theirs[name] for name in _COUNTS}
+        return PoolReport(
+            workers=max(self.workers, later.workers),
+            busy_seconds=self.busy_seconds | later.busy_seconds,
+            mirror_error=later.mirror_error,
+            interrupted=self.interrupted or later.interrupted,
+            **joined,
+        )
+
     def count(self, result: TrialResult) -> None:
         """Add a durable result."""
         if result.state is TrialState.FINISHED:
@@ -81,3 +93,17 @@ class PoolReport:
             self.failed += 1
         busy = self.busy_seconds.get(result.worker, 0.0)
         self.busy_seconds[result.worker] = busy + result.seconds
+
+
+_COUNTS = (
+    "start_seconds",
+    "seconds",
+    "mirror_seconds",
+    "finished",
+    "failed",
+    "requeued",
+    "workers_lost",
+    "writers_lost",
+    "mirrored",
+)
+"""Fields of a report that add up over runs."""

@@ -93,7 +93,8 @@ def workloads(places: tuple[Place, ...]) -> tuple[str, ...]:
     here = {
         adapter.places[0] for adapter in adapters().values() if set(adapter.places) & set(places)
     }
-    return tuple(id for id, entry in tasks_registry.entries().items() if entry.task.place in here)
+    entries = tasks_registry.entries().values()
+    return tuple(entry.id for entry in entries if entry.task.place in here)
 
 
 def _implemented(entry: MethodEntry) -> Row:

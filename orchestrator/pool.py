@@ -48,6 +48,7 @@ def run_pool(
     url: str,
     *,
     resources: Resources,
+    python: str | None = None,
     runner: str = RUN_TRIAL,
     ledger: str = STORE_LEDGER,
     trial_timeout_s: float = 3600.0,
@@ -58,6 +59,8 @@ def run_pool(
 
     ``runner`` and ``ledger`` name a function from TrialSpec to TrialResult and a class that follows
     :class:`orchestrator.writer.Ledger`, as ``module:attribute``, importable in the workers.
+    ``python`` is the workers' interpreter, in an environment that has this package and the same
+    release of Ray; None is that of the cluster.
     ``on_event`` is called in this thread. A trial that runs longer than ``trial_timeout_s`` fails
     as ``timeout`` and costs its worker; one that takes down three workers fails as ``worker-died``;
     an exception that the runner lets out fails as ``bug``. After ``max_seconds`` no trial starts
@@ -73,7 +76,7 @@ def run_pool(
         return PoolReport(workers=0)
     size = crew_size(resources, len({spec.id for spec in specs}))
     recorder = Recorder(ledger, url)
-    crew = Crew(runner, resources, size)
+    crew = Crew(runner, resources, size, python)
     pool = _Pool(TrialQueue(specs), crew, recorder, trial_timeout_s, max_seconds)
     return pool.run(on_event)
 

@@ -152,20 +152,28 @@ def _measure(
     shown.update(note="starting Ray")
     from orchestrator.cluster import cluster
     from orchestrator.crew import Resources
+    from orchestrator.environments import by_interpreter
+    from orchestrator.events import PoolReport
     from orchestrator.pool import run_pool
 
     wanted = spec.resources
     workers = None if wanted.workers == "auto" else wanted.workers
     resources = Resources(cpus=wanted.cpus, gpus=wanted.gpus, workers=workers)
     listener = _Listener(shown, {trial.spec.id: trial for trial in trials})
+    deadline = time.monotonic() + 3600 * (spec.budget.max_hours or math.inf)
+    report = PoolReport(workers=0)
     with cluster(address):
-        return run_pool(
-            todo,
-            store_url,
-            resources=resources,
-            max_seconds=3600 * (spec.budget.max_hours or math.inf),
-            on_event=listener,
-        )
+        for python, trials_there in by_interpreter(todo).items():
+            if not report.interrupted:
+                report += run_pool(
+                    trials_there,
+                    store_url,
+                    resources=resources,
+                    python=python,
+                    max_seconds=deadline - time.monotonic(),
+                    on_event=listener,
+                )
+    return report
 
 
 class _Listener:

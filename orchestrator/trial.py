@@ -12,6 +12,7 @@ import traceback
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import torch
@@ -36,6 +37,9 @@ from sweeps.trial import (
     Weights,
 )
 
+PACKAGES = ("paretoken", "torch", "transformers", "numpy")
+EXTRAS = ("kvpress",)
+"""Noted where an environment has them."""
 BatchT = TypeVar("BatchT", bound=SizedBatch)
 
 
@@ -80,7 +84,7 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "packages": {
-            name: metadata.version(name) for name in ("paretoken", "torch", "transformers", "numpy")
+            name: metadata.version(name) for name in (*PACKAGES, *filter(find_spec, EXTRAS))
         },
         "platform": platform.platform(),
         "machine": platform.machine(),

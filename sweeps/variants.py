@@ -37,6 +37,7 @@ from sweeps.patterns import (
     require_method,
 )
 from sweeps.schema_parts import AsWritten, first_sentence, named, or_list, with_parameters
+from sweeps.stacks import STACK, is_stack, stacks
 
 Axes = dict[str, list[JsonValue]]
 SCHEDULES: dict[str, type[BaseModel]] = {
@@ -102,6 +103,8 @@ def parse_method(value: Any) -> MethodChoice:
     """A method as a sweep file writes it. Raises ValidationError."""
     if isinstance(value, MethodChoice):
         return value
+    if is_stack(value):
+        return MethodChoice(name=STACK, axes={"stages": stacks(value[STACK], _combinations)})
     name, params = _name_and_params(value, "a method, a pattern or {method: {parameter: value}}")
     require_method(name, (name,) if isinstance(value, dict) else ())
     if not params:
@@ -110,6 +113,13 @@ def parse_method(value: Any) -> MethodChoice:
         sentence = f"parameters belong to one method; {show(name)} is a pattern"
         raise refuse(wrong(sentence, (name,), value, at_key=True))
     return MethodChoice(name=name, axes=_axes(name, matching(name)[0].method, params))
+
+
+def _combinations(value: Any) -> list[tuple[str, dict[str, JsonValue]]]:
+    choice = parse_method(value)
+    return [
+        (entry.id, params) for entry in matching(choice.name) for params in choice.combinations()
+    ]
 
 
 def parse_schedule(value: Any) -> ScheduleChoice:
@@ -197,6 +207,10 @@ def _method_schema() -> dict[str, Any]:
     parameters = {
         name: _parameter_schema(matching(name)[0].method) for name in method_descriptions()
     }
+    short = {"type": "array", "minItems": 1, "description": "Methods, one for each place."}
+    for name in parameters:
+        if matching(name)[0].id == STACK:
+            parameters[name] = {"anyOf": [parameters[name], short]}
     return {"anyOf": [pattern_schema(), with_parameters(method_descriptions(), parameters)]}
 
 

@@ -95,6 +95,9 @@ class Backbone(ABC):
     model_class: ClassVar[Any]
     """The Hugging Face class, or auto class, that reads such a model."""
 
+    environment: ClassVar[str | None] = None
+    """Environment in which the adapter works; None is that of this project."""
+
     def __init__(self, model: nn.Module) -> None:
         self.model: Any = model.eval().requires_grad_(False)
         self._record: Compression | None = None
@@ -159,6 +162,8 @@ class Backbone(ABC):
             self._record = compression
             stack.callback(setattr, self, "_record", None)
             for stage in self.stages(method, schedule, keep_ratio):
+                if stage.method.environment not in (None, self.environment):
+                    raise InfeasibleError(f"{method.id()} runs in an environment of its own only")
                 stack.enter_context(self.attach(stage, seed, compression))
             yield compression
 

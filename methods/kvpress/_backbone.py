@@ -43,6 +43,7 @@ class PressedBackbone(Backbone):
         "Qwen2ForCausalLM",
         "Qwen3ForCausalLM",
     )
+    environment: ClassVar[str | None] = Press.environment
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
@@ -53,7 +54,9 @@ class PressedBackbone(Backbone):
         """Open a model directory or hub id. Raises InfeasibleError for another kvpress."""
         installed, listed = metadata.version("kvpress"), table()["kvpress"]
         if installed != listed:
-            raise InfeasibleError(f"kvpress {installed} is installed, presses of {listed} are known")
+            raise InfeasibleError(
+                f"kvpress {installed} is installed, presses of {listed} are known"
+            )
         importlib.import_module("kvpress")  # it patches attention, for the baseline as well
         model = AutoModelForCausalLM.from_pretrained(
             path, revision=revision or "main", dtype=dtype, use_safetensors=True
@@ -115,13 +118,13 @@ class PressedBackbone(Backbone):
     @torch.no_grad()
     def generate(self, prompt_BT: Tensor, continuation_BQ: Tensor, num_new: int) -> Tensor:
         """Greedy answer, long [B, num_new]; ``continuation_BQ`` may be empty (Q = 0)."""
-        pairs = zip(prompt_BT.split(1), continuation_BQ.split(1), strict=True)
+        pairs = zip(torch.split(prompt_BT, 1), torch.split(continuation_BQ, 1), strict=True)
         return torch.cat([self._greedy(*pair, num_new) for pair in pairs])
 
     @torch.no_grad()
     def continuation_logits(self, prompt_BT: Tensor, continuation_BQ: Tensor) -> Tensor:
         """Logits after each continuation token, float [B, Q, V], or after the prompt, [B, 1, V]."""
-        pairs = zip(prompt_BT.split(1), continuation_BQ.split(1), strict=True)
+        pairs = zip(torch.split(prompt_BT, 1), torch.split(continuation_BQ, 1), strict=True)
         return torch.cat([self._fed(*self._read(*pair)) for pair in pairs])
 
     def _greedy(self, prompt_1T: Tensor, continuation_1Q: Tensor, num_new: int) -> Tensor:
@@ -155,7 +158,7 @@ class PressedBackbone(Backbone):
     def _fed(self, cache: Any, feed_1Q: Tensor, position: int) -> Tensor:
         """Logits after each token fed, float [1, Q, V]. Raises FloatingPointError."""
         logits = []
-        for offset, token_11 in enumerate(feed_1Q.split(1, dim=1)):
+        for offset, token_11 in enumerate(torch.split(feed_1Q, 1, dim=1)):
             at_11 = torch.full_like(token_11, position + offset)
             read = self.model(input_ids=token_11, past_key_values=cache, position_ids=at_11)
             logits.append(read.logits.float())

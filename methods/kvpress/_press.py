@@ -36,7 +36,7 @@ class Press(Method):
         code="https://github.com/NVIDIA/kvpress",
     )
     places: ClassVar[tuple[Place, ...]] = ("kv",)
-    environment: ClassVar[str] = "kvpress"
+    environment: ClassVar[str | None] = "kvpress"
     class_name: ClassVar[str]
     """Name of the class in kvpress."""
     masks: ClassVar[bool]
@@ -105,7 +105,9 @@ def why_unknown(press_id: str) -> str:
 
 def _press(name: str, known: dict[str, Any]) -> type[Press]:
     fields: dict[str, Any] = {key: _field(kind) for key, kind in known["params"].items()}
-    press = create_model(name, __base__=Press, __module__=__name__, __doc__=known["about"], **fields)
+    press = create_model(
+        name, __base__=Press, __module__=__name__, __doc__=known["about"], **fields
+    )
     press.class_name, press.masks, press.attention = name, known["masks"], known["attention"]
     return press
 
@@ -113,13 +115,8 @@ def _press(name: str, known: dict[str, Any]) -> type[Press]:
 def _field(kind: dict[str, Any]) -> tuple[Any, Any]:
     """Type and default of a constructor parameter."""
     if kind["type"] == "press":
-        # A wrapper inside a wrapper would need parameters of its own.
-        plain = [n for n, p in table()["presses"].items() if not _wraps(p)]
-        about = "Press that it wraps, with its defaults."
+        plain = [n for n, known in table()["presses"].items() if known["scores"]]
+        about = "Press that scores for it, with its defaults."
         return Literal[tuple(plain)], Field(description=about, json_schema_extra={"press": True})
     hint = Literal[tuple(kind["choices"])] if "choices" in kind else _PLAIN[kind["type"]]
     return hint, Field(default=kind["default"], description="See kvpress.")
-
-
-def _wraps(known: dict[str, Any]) -> bool:
-    return any(kind["type"] == "press" for kind in known["params"].values())

@@ -3,12 +3,12 @@
 Kinds of dialogue, and what is asked in them:
 
 - ``single``: which digit is of a colour, which colour a digit has, how many digits there are,
-  whether there is a certain digit of a certain colour (if not, both may be there, apart);
-- ``detail``: which digit stands in a certain cell, named by row and column;
-- ``two-turn``: two different questions of these sorts;
-- ``several``: which of four pictures holds a certain digit of a certain colour;
+  whether there is a certain one;
+- ``detail``: which digit stands in a certain cell;
+- ``two-turn``: two different questions of these sorts, how many excepted;
+- ``several``: which of four pictures holds a certain digit or a digit of a certain colour;
 - ``anyres``: a picture of 8x8 cells, shown as a thumbnail, in which a digit is about one token, and
-  2x2 crops: what ``single`` asks, and in which crop a certain digit of a certain colour is.
+  2x2 crops: what ``two-turn`` asks, cells excepted, and in which crop the digit of a colour is.
 
 Pictures are those of :mod:`sweeps.data.mosaics`, words those of :mod:`sweeps.data.wording`.
 
@@ -25,6 +25,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 
 from sweeps.data import mosaics, wording
+from sweeps.data.captions import NO_DIGIT
 from sweeps.data.mosaics import LATTICE, SLOTS
 from sweeps.data.scenes import BLOCK, SPLIT_SEED, SPLIT_SIZES, Floats, Ints, Split, Warp
 from sweeps.data.wording import ALL, FIRST_COLOUR, FIRST_DIGIT, OF, Turn, token
@@ -80,15 +81,13 @@ def _how_many(rng: np.random.Generator, images: list[Seen]) -> Turn | None:  # n
 
 
 def _is_there(rng: np.random.Generator, images: list[Seen]) -> Turn | None:
-    """Half of the digits that are not there are in the picture, in another's colour."""
     (seen,) = images
-    there = {(digit, colour) for digit, colour, _ in seen}
-    digit, colour, _ = seen[rng.integers(len(seen))]
+    there = {digit for digit, _, _ in seen}
+    digit = int(rng.choice(sorted(there)))
     if rng.random() < 0.5:
-        colour = seen[rng.integers(len(seen))][1]
-        digit = digit if rng.random() < 0.5 else int(rng.integers(10))
-    answer = wording.YES if (digit, colour) in there else wording.NO
-    return (token("any"), FIRST_COLOUR + colour, FIRST_DIGIT + digit), answer
+        digit = int(rng.choice(sorted(set(range(NO_DIGIT)) - there)))
+    answer = wording.YES if digit in there else wording.NO
+    return (token("any"), OF, FIRST_DIGIT + digit), answer
 
 
 def _in_a_cell(rng: np.random.Generator, images: list[Seen]) -> Turn | None:
@@ -106,35 +105,39 @@ def in_any_cell(rng: np.random.Generator, images: list[Seen]) -> Turn | None:
 
 
 def _at(cell: int, answer: int) -> Turn:
-    row, column = wording.ROWS[cell // LATTICE], wording.COLUMNS[cell % LATTICE]
-    return (token("at"), token(row), token(column)), answer
+    return (token("at"), OF, token(wording.CELLS[cell])), answer
 
 
 def _which_picture(rng: np.random.Generator, images: list[Seen]) -> Turn | None:
-    places = [(digit, colour, at) for at, seen in enumerate(images) for digit, colour, _ in seen]
-    times = Counter((digit, colour) for digit, colour, _ in places)
-    unique = [place for place in places if times[place[:2]] == 1]
+    """By a digit or a colour that only one of the pictures holds."""
+    held = [
+        {FIRST_DIGIT + digit for digit, _, _ in seen}
+        | {FIRST_COLOUR + colour for _, colour, _ in seen}
+        for seen in images
+    ]
+    times = Counter(word for words in held for word in words)
+    places = [(word, at) for at, words in enumerate(held) for word in sorted(words)]
+    unique = [(word, at) for word, at in places if times[word] == 1]
     if not unique:
         return None
-    digit, colour, at = unique[rng.integers(len(unique))]
-    return (token("which"), FIRST_COLOUR + colour, FIRST_DIGIT + digit), token(wording.PICTURES[at])
+    word, at = unique[rng.integers(len(unique))]
+    return (token("which"), OF, word), token(wording.PICTURES[at])
 
 
 def _which_crop(rng: np.random.Generator, images: list[Seen]) -> Turn | None:
     (seen,) = images
-    digit, colour, cell = seen[rng.integers(len(seen))]
+    _, colour, cell = seen[rng.integers(len(seen))]
     row, column = np.divmod(cell, 2 * LATTICE)
     crop = wording.CROPS[2 * (row // LATTICE) + column // LATTICE]
-    return (token("which"), FIRST_COLOUR + colour, FIRST_DIGIT + digit), token(crop)
+    return (token("which"), OF, FIRST_COLOUR + colour), token(crop)
 
 
-_SINGLE: Final[tuple[Asker, ...]] = (_digit_of_colour, _colour_of_digit, _how_many, _is_there)
 ASKERS: Final[dict[Kind, tuple[Asker, ...]]] = {
-    "single": _SINGLE,
+    "single": (_digit_of_colour, _colour_of_digit, _how_many, _is_there),
     "detail": (_in_a_cell,),
     "two-turn": (_digit_of_colour, _colour_of_digit, _is_there, _in_a_cell),
     "several": (_which_picture,),
-    "anyres": (*_SINGLE, _which_crop),
+    "anyres": (_digit_of_colour, _colour_of_digit, _is_there, _which_crop),
 }
 
 
@@ -158,7 +161,8 @@ def draw(
     """Images [B, I, 3, S, S] of `count` dialogues, and what is in each picture shown."""
     lattice = 2 * LATTICE if kind == "anyres" else LATTICE
     shown = len(wording.PICTURES) if kind == "several" else 1
-    sizes = rng.integers(FEWEST, SLOTS + 1, count * shown)
+    fewest, most = (1, 3) if kind == "several" else (FEWEST, SLOTS)
+    sizes = rng.integers(fewest, most + 1, count * shown)
     objects = mosaics.scatter(rng, split, lattice, sizes, warp)
     pixels = mosaics.pictures(rng, split, objects, lattice, warp)
     seen = [objects.listed(row) for row in range(count * shown)]

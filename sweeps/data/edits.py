@@ -102,9 +102,7 @@ class Plan:
             return f"num_pairs {self.num_pairs} leaves no pair behind the edit"
         if self.num_pairs + self.old_pairs > contexts.MAX_PAIRS:
             most = contexts.MAX_PAIRS - self.old_pairs
-            return (
-                f"num_pairs {self.num_pairs} is above {most}, as {self.old_pairs} are edited away"
-            )
+            return f"num_pairs {self.num_pairs} is above {most}: {self.old_pairs} are edited away"
         return None
 
 

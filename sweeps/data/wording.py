@@ -26,8 +26,7 @@ THUMBNAIL: Final = "thumbnail"
 CROPS: Final = ("top-left", "top-right", "bottom-left", "bottom-right")
 FRAMES: Final = ("frame-1", "frame-2", "frame-3", "frame-4", "frame-5", "frame-6")
 THIRDS: Final = ("early", "midway", "late")
-ROWS: Final = ("row-1", "row-2", "row-3", "row-4")
-COLUMNS: Final = ("column-1", "column-2", "column-3", "column-4")
+CELLS: Final = tuple(f"row-{row}-column-{column}" for row in range(1, 5) for column in range(1, 5))
 ASKED: Final = ("digit", "colour", "count", "any", "at", "which", "when", "first", "towards")
 WORDS: Final = (
     *("<pad>", "<start>", "<image>", "<end>", "of"),
@@ -35,8 +34,7 @@ WORDS: Final = (
     *ASKED,
     *DIGITS,
     *COLOURS,
-    *ROWS,
-    *COLUMNS,
+    *CELLS,
     *PICTURES,
     *(THUMBNAIL, *CROPS),
     *FRAMES,

@@ -4,14 +4,15 @@ A digit is four of a picture's 64 visual tokens, and a compression method has to
 asked about. Metric: accuracy of the last answer, maximised. ``kind`` chooses the dialogue:
 
 - ``single``: which digit is red, what colour has the seven, how many digits are there, is there a
-  red seven? Naming one of ten digits or six colours by chance is right in about a fifth of them.
+  seven? Chance is between 0.1 and 0.5.
 - ``detail``: which digit stands in this row and column? One exact place; chance is 0.10.
 - ``two-turn``: two different questions over the same compressed picture. Only the first is known
   when tokens are cut, and only the second counts: what a question-aware method threw away shows.
-- ``several``: four pictures in one context; which holds a red seven? Others hold red digits and
-  sevens. Chance is 0.25.
+- ``several``: four pictures of up to three digits in one context; which holds a seven, or a red
+  digit? Exactly one does. Chance is 0.25.
 - ``anyres``: a picture of four times the area, as a thumbnail in which a digit is about one token
-  and as 2x2 crops; what ``single`` asks, and in which crop the red seven is.
+  and as 2x2 crops; which digit is red, what colour has the seven, is there a seven, in which crop
+  is the red digit?
 
 Data: :mod:`sweeps.data.dialogues`; real scans of 300 digits that no training picture contains,
 composed into a fixed stream of test dialogues per kind. A task with 128 examples sees the first 128

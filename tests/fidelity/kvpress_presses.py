@@ -50,7 +50,13 @@ def described(press):
             raise
         attention, masks = "eager", only_masks(press, given, "eager")
     about = inspect.getdoc(press).split("\n\n")[0].replace("\n", " ")
-    return {"about": about, "masks": masks, "attention": attention, "params": params}
+    return {
+        "about": about,
+        "scores": issubclass(press, kvpress.ScorerPress),
+        "masks": masks,
+        "attention": attention,
+        "params": params,
+    }
 
 
 def is_press(kind):

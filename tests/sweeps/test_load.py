@@ -56,6 +56,18 @@ ONE_MISTAKE = {
         changed("vit-digits", "vit-digit"),
         "6:15: unknown backbone 'vit-digit'; did you mean 'vit-digits'? (choices: ",
     ),
+    "unknown method in a stack": (
+        changed("[tome]", "[{stack: [tome, kivy]}]"),
+        "7:30: unknown method 'kivy'; did you mean 'kivi'?",
+    ),
+    "empty stack": (
+        changed("[tome]", "[{stack: []}]"),
+        "7:23: must not be empty, got []",
+    ),
+    "keep of a stage": (
+        changed("[tome]", "[{stack: [{tome: {keep: 2}}]}]"),
+        "7:24: keep: must be at most 1",
+    ),
     "unknown schedule": (
         GOOD + "    schedules: [uniform, progresive]\n",
         "8:26: unknown schedule 'progresive'; did you mean 'progressive'? "

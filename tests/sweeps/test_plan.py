@@ -320,3 +320,12 @@ def test_a_stack_is_a_trial_like_any_other(llama_folder: Path) -> None:
     trials = [t.spec for t in planned(text).trials]
     assert [(t.method.id, t.keep_ratio) for t in trials] == [("stack", 1.0), ("stack", 0.5)]
     assert len({t.id for t in trials}) == 2
+
+
+def test_lists_inside_a_stack_are_axes(llama_folder: Path) -> None:
+    text = cache(llama_folder, "[0.5]").replace(
+        "[snapkv]", "[{stack: [{snapkv: {keep: [0.5, 0.25]}}, {kivi: {bits: [4, 2]}}]}]"
+    )
+    stacks = [trial.spec.method.params["stages"] for trial in planned(text).trials]
+    found = {(first["keep"], second["params"]["bits"]) for first, second in stacks}
+    assert found == {(0.5, 4), (0.5, 2), (0.25, 4), (0.25, 2)}

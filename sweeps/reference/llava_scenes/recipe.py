@@ -58,18 +58,19 @@ class Recipe:
     depth: int = 4
     heads: int = 4
     initializer_range: float = 0.1
-    pictures: int = 2048  # whose features are computed once
-    in_crops: int = 512  # pictures shown in crops, likewise
+    single: int = 2048  # pictures whose features are computed once
+    several: int = 2048  # sparser ones, shown by fours
+    anyres: int = 512  # shown in crops
     optimiser: Optimiser = field(default_factory=Optimiser)
     stages: tuple[Stage, ...] = (
-        Stage("one", steps=700, lr=2e-3, warmup=60),
+        Stage("one", steps=450, lr=2e-3, warmup=60),
         Stage(
             "mixture",
-            steps=500,
+            steps=600,
             lr=2e-3,
             warmup=15,
             decay=True,
-            shares=(0.3, 0.35, 0.35),
+            shares=(0.2, 0.4, 0.4),
             batch_size=12,
         ),
     )
@@ -116,9 +117,13 @@ def train(seed: int, out: Path, progress: Progress, budget: float = 1.0) -> dict
 
 def _pools(
     model: LlavaForConditionalGeneration, rng: np.random.Generator, recipe: Recipe
-) -> dict[str, _Pool]:
-    sizes: dict[Kind, int] = {"single": recipe.pictures, "anyres": recipe.in_crops}
-    return {kind: _pool(model, rng, recipe, kind, count) for kind, count in sizes.items()}
+) -> dict[Kind, _Pool]:
+    sizes: dict[Kind, int] = {
+        "single": recipe.single,
+        "several": recipe.several // len(wording.PICTURES),
+        "anyres": recipe.anyres,
+    }
+    return {kind: _pool(model, rng, recipe, kind, sizes[kind]) for kind in SHOWN}
 
 
 def _pool(
@@ -128,19 +133,21 @@ def _pool(
     kind: Kind,
     count: int,
 ) -> _Pool:
-    pixels, seen = dialogues.draw(rng, "train", kind, count, recipe.tower.warp)
+    """Pictures of the groups that are drawn; groups are made anew at every step."""
+    pixels, groups = dialogues.draw(rng, "train", kind, count, recipe.tower.warp)
     flat = tower.features(model.model.vision_tower, pixels.reshape(-1, *pixels.shape[2:]))
-    return _Pool(flat.view(count, -1, *flat.shape[1:]), [shown for (shown,) in seen])
+    seen = [shown for group in groups for shown in group]
+    return _Pool(flat.view(len(seen), -1, *flat.shape[1:]), seen)
 
 
 def _loss(
     model: LlavaForConditionalGeneration,
     rng: np.random.Generator,
-    pools: dict[str, _Pool],
+    pools: dict[Kind, _Pool],
     stage: Stage,
 ) -> tuple[Tensor, float]:
     kind = SHOWN[rng.choice(len(SHOWN), p=stage.shares)]
-    pool = pools["anyres" if kind == "anyres" else "single"]
+    pool = pools[kind]
     shown = len(wording.PICTURES) if kind == "several" else 1
     chosen_BS = rng.integers(0, len(pool.seen), (stage.batch_size, shown))
     turns = [

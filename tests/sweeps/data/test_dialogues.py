@@ -48,26 +48,26 @@ def test_every_kind_shows_and_asks_what_its_card_says(kind, images, turns):
 
 def answer_by_looking(question, images):
     """The answer that a reader of the scenes' contents gives, found without the generator."""
-    asked, first, second = (WORDS[index] for index in question)
-    everything = [(d, c, cell, at) for at, seen in enumerate(images) for d, c, cell in seen]
-    digit_of = {WORDS[FIRST_COLOUR + c]: WORDS[FIRST_DIGIT + d] for d, c, _, _ in everything}
-    if asked == "digit":
-        return digit_of[second]
-    if asked == "colour":
-        return next(colour for colour, digit in digit_of.items() if digit == second)
+    asked, _, named = (WORDS[index] for index in question)
+    everything = [
+        (WORDS[FIRST_DIGIT + d], WORDS[FIRST_COLOUR + c], cell, at)
+        for at, seen in enumerate(images)
+        for d, c, cell in seen
+    ]
     if asked == "count":
         return WORDS[FIRST_DIGIT + len(everything)]
-    named = [(WORDS[FIRST_COLOUR + c], WORDS[FIRST_DIGIT + d]) for d, c, _, _ in everything]
-    if asked == "any":
-        return "yes" if (first, second) in named else "no"
     if asked == "at":
-        cell = 4 * (int(first[-1]) - 1) + int(second[-1]) - 1
-        return next((WORDS[FIRST_DIGIT + d] for d, _, at, _ in everything if at == cell), "nothing")
-    assert asked == "which"
-    assert named.count((first, second)) == 1
-    _, _, cell, at = everything[named.index((first, second))]
+        row, column = int(named[4]) - 1, int(named[-1]) - 1
+        return next((d for d, _, cell, _ in everything if cell == 4 * row + column), "nothing")
+    matching = [thing for thing in everything if named in thing[:2]]
+    if asked == "any":
+        return "yes" if matching else "no"
+    if asked == "which" and len(images) > 1:
+        [place] = {at for *_, at in matching}
+        return "ABCD"[place]
+    [(digit, colour, cell, _)] = matching
     crop = ("bottom-" if cell // 8 > 3 else "top-") + ("right" if cell % 8 > 3 else "left")
-    return "ABCD"[at] if len(images) > 1 else crop
+    return {"digit": digit, "colour": colour, "which": crop}[asked]
 
 
 @pytest.mark.parametrize("kind", dialogues.KINDS)

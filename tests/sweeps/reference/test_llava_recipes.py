@@ -16,7 +16,9 @@ def test_a_short_training_lowers_the_loss_and_saves_a_loadable_model(
     recipe, budget, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(recipe, "EVALUATED", 4)
-    monkeypatch.setattr(llava_scenes, "RECIPE", llava_scenes.Recipe(pictures=32, in_crops=8))
+    monkeypatch.setattr(
+        llava_scenes, "RECIPE", llava_scenes.Recipe(single=32, several=32, anyres=8)
+    )
     monkeypatch.setattr(llava_video, "RECIPE", llava_video.Recipe(videos=8))
     lines, threads = [], torch.get_num_threads()
     result = recipe.train(0, tmp_path, lines.append, budget=budget)

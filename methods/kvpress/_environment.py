@@ -1,0 +1,26 @@
+"""Where the interpreter is that has kvpress."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+VARIABLE: Final = "PARETOKEN_KVPRESS_PYTHON"
+"""Environment variable that names the interpreter, the same on every node of a cluster."""
+BUILT: Final = Path(__file__).parents[2] / ".fidelity" / "bin" / "python"
+"""What ``make kvpress`` builds."""
+
+
+def interpreter() -> str | None:
+    """Path of an interpreter whose environment has kvpress and this package, or None.
+
+    One that the variable names is not looked for, because it may exist on other machines only.
+    """
+    named = os.environ.get(VARIABLE)
+    return named or (str(BUILT) if BUILT.exists() else None)
+
+
+def how_to_build() -> str:
+    """The rest of a sentence that there is no such environment."""
+    return f"'make kvpress' builds one, and {VARIABLE} can name the interpreter of another"
