@@ -25,6 +25,9 @@ fidelity: .fidelity/.base  ## what kvpress keeps, for the tests to compare our m
 
 kvpress: .fidelity/.base  ## the environment in which methods kvpress/... are measured
 
+docs: .venv/.base  ## the README's table of methods, from the registry
+	$(BIN)/python -m orchestrator.method_table README.md
+
 clean:
 	rm -rf .venv .fidelity
 

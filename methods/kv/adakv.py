@@ -14,6 +14,10 @@ Where we differ:
   earlier head); the official code rounds each by itself.
 - Every layer adapts; the official code lets its user exempt the first ones.
 - In batches, each sequence allocates by itself; the official code knows one sequence.
+
+NVIDIA/kvpress's AdaKVPress masks instead of evicting, and reads the safeguard differently: every
+head keeps its best ``floor`` share of the even budget and competes for the rest; algorithm 1 mixes
+the budget that was won with the even one. Both agree where ``floor`` is 0 or 1.
 """
 
 from __future__ import annotations

@@ -14,6 +14,9 @@ Where we differ:
 - With grouped queries, scores are averaged over the heads that share a cache; the official code
   knows models with one cache per query head, where both are the same.
 - In batches, each sequence is scored by itself; the official code sums over the batch.
+
+NVIDIA/kvpress's ObservedAttentionPress is related: it divides the sum by the number of queries that
+saw the entry, and keeps no latest entries.
 """
 
 from __future__ import annotations

@@ -16,6 +16,9 @@ Where we differ:
   caches one copy per query head.
 - Kept entries stay in their original order; the official code leaves them sorted by score, which no
   attention can tell.
+
+NVIDIA/kvpress's SnapKVPress keeps what this does for windows up to half of the budget; its window
+is 64 by default and does not shrink.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ Where we differ:
   token per generated token by the query of the moment.
 - Where the prompt's last token is fed again after the cut, its own entry is not in the cache yet
   and takes no part in the softmax; it is appended whatever its attention.
+
+NVIDIA/kvpress's TOVAPress keeps the last entry whatever its attention, which the paper does not.
 """
 
 from __future__ import annotations

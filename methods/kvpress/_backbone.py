@@ -48,6 +48,7 @@ class PressedBackbone(Backbone):
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
         self._press: Any = None
+        self._without_effect = 0
 
     @classmethod
     def load(cls, path: str, revision: str | None, dtype: torch.dtype) -> PressedBackbone:
@@ -92,17 +93,20 @@ class PressedBackbone(Backbone):
     ) -> Iterator[None]:
         before = self.model.config._attn_implementation
         self.model.set_attn_implementation(method.attention)
-        self._press = self._timed(method.build(keep_ratio), compression)
+        self._press, self._without_effect = self._timed(method.build(keep_ratio), compression), 0
         try:
             with torch.random.fork_rng():  # presses draw from the global generator
                 torch.manual_seed(seed)
                 yield
+        except AssertionError as error:  # how presses refuse prompts and parameters
+            raise InfeasibleError(f"{method.id()}: {error}") from error
         finally:
             self._press = None
             self._unmask()
             self.model.set_attn_implementation(before)
-        if keep_ratio < 1 and not compression.reads:
-            raise VacuousCompressionError(f"{method.id()} left the cache as it was, or unread")
+        if self._without_effect or not compression.reads:
+            whole, cut = self._without_effect, compression.reads
+            raise VacuousCompressionError(f"{method.id()} left {whole} caches whole, cut {cut}")
 
     def _timed(self, press: Any, compression: Compression) -> Any:
         """The press, its work after each layer timed; passes that some make besides are not."""
@@ -182,8 +186,10 @@ class PressedBackbone(Backbone):
             round(layer.keys.shape[2] - count / layer.keys.shape[1])
             for layer, count in zip(layers, hidden, strict=True)
         ]
-        if self._press is not None and min(record.tokens_per_layer) < num_read:
-            record.reads += 1
+        if self._press is not None:
+            is_cut = min(record.tokens_per_layer) < num_read
+            record.reads += is_cut
+            self._without_effect += not is_cut
 
     def _unmask(self) -> None:
         for layer in self.model.model.layers:

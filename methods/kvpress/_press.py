@@ -51,10 +51,8 @@ class Press(Method):
 
     @property
     def simulated(self) -> frozenset[str]:
-        """Masked entries still take their memory; so do those of a press inside this one."""
-        inner = (presses()[name] for name in self.inner().values())
-        hides = self.masks or any(press.masks for press in inner)
-        return frozenset({"tokens", "kv", "kv_bytes"}) if hides else frozenset()
+        """Masked entries still take their memory."""
+        return frozenset({"tokens", "kv", "kv_bytes"}) if self.masks else frozenset()
 
     def parts(self, schedule: Schedule, keep_ratio: float) -> list[Part]:
         """The press itself. Raises InfeasibleError for a schedule that it cannot follow."""
@@ -115,7 +113,8 @@ def _press(name: str, known: dict[str, Any]) -> type[Press]:
 def _field(kind: dict[str, Any]) -> tuple[Any, Any]:
     """Type and default of a constructor parameter."""
     if kind["type"] == "press":
-        plain = [n for n, known in table()["presses"].items() if known["scores"]]
+        listed = table()["presses"].items()
+        plain = [n for n, known in listed if known["scores"] and known["attention"] == "sdpa"]
         about = "Press that scores for it, with its defaults."
         return Literal[tuple(plain)], Field(description=about, json_schema_extra={"press": True})
     hint = Literal[tuple(kind["choices"])] if "choices" in kind else _PLAIN[kind["type"]]

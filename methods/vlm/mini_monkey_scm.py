@@ -1,7 +1,8 @@
 """Mini-Monkey's SCM: crop tokens are kept by how much the other views and the text attend to them.
 
 "Mini-Monkey: Alleviating the Semantic Sawtooth Effect for Lightweight MLLMs via Complementary Image
-Pyramid" (arXiv:2408.02034), the Scale Compression Mechanism. Two layers of the language model are
+Pyramid" (arXiv:2408.02034; first version: "Multi-Scale Adaptive Cropping for Multimodal Large
+Language Models"), the Scale Compression Mechanism. Two layers of the language model are
 run; the second layer's attention from all tokens behind the detailed crops to those crops, averaged
 over heads and queries, ranks the crops' tokens, and half of them are kept. The thumbnail is never
 compressed. Official code: github.com/Yuliang-Liu/Monkey
@@ -35,8 +36,7 @@ class MiniMonkeySCM(ScoringMethod[VisualContext]):
     """Prunes crops by the text's attention in an early language layer."""
 
     paper: ClassVar[Paper | None] = Paper(
-        title="Mini-Monkey: Alleviating the Semantic Sawtooth Effect for Lightweight MLLMs via "
-        "Complementary Image Pyramid",
+        title="Mini-Monkey: Multi-Scale Adaptive Cropping for Multimodal Large Language Models",
         arxiv="2408.02034",
         code="https://github.com/Yuliang-Liu/Monkey",
         catalogue="mini-monkey-scm",

@@ -40,7 +40,8 @@ class ToDRE(TokenMethod[VisualContext]):
     """Prunes by diversity at the doorstep and by the text's attention inside."""
 
     paper: ClassVar[Paper | None] = Paper(
-        title="ToDRE: Effective Visual Token Pruning via Token Diversity and Task Relevance",
+        title="ToDRE: Visual Token Pruning via Diversity and Task Awareness for Efficient Large "
+        "Vision-Language Models",
         arxiv="2505.18757",
         catalogue="todre",
     )

@@ -20,7 +20,7 @@ from torch import Tensor
 from methods.backbones.causal_lm import CausalLMBackbone
 from methods.places import Place
 from sweeps.data.contexts import Ints
-from sweeps.tasks._requests import example_index, is_integer, only_key
+from sweeps.tasks._requests import is_integer, only_key, only_row
 from sweeps.tasks.base import Task
 
 UNKNOWN = -1  # answer of a context from a request
@@ -118,10 +118,7 @@ class QuestionTask(Task[CausalLMBackbone, QuestionBatch]):
         """`{"example": 7}` of the test stream, or `{"input_ids": [...]}`, question at its end."""
         key = only_key(inputs, ("example", "input_ids"))
         if key == "example":
-            index = example_index(inputs[key], self.num_examples)
-            batch = self.batches()[index // self.batch_size]
-            row = slice(index % self.batch_size, index % self.batch_size + 1)
-            return QuestionBatch(batch.context[row], batch.question[row], batch.answer[row])
+            return only_row(self.batches(), inputs[key])
         tokens = torch.tensor([self._tokens(inputs[key])])
         answer = torch.full((1, self.answer_length), UNKNOWN)
         asked = self.question_length

@@ -39,8 +39,10 @@ class Task(BaseModel, Generic[BackboneT, BatchT]):
     version: ClassVar[int] = 1
     place: ClassVar[Place]
     metric: ClassVar[str] = "accuracy"
-    """What ``quality`` is called in words; an outcome is in [0, 1]."""
+    """What ``quality``, the mean of the outcomes, is called in words."""
     direction: ClassVar[Literal["maximize", "minimize"]] = "maximize"
+    """Which outcomes are better. Outcomes that are maximised are in [0, 1], a share of what could
+    be reached; outcomes that are minimised are finite and not negative, in the metric's unit."""
 
     num_examples: int = Field(
         default=256, ge=8, description="Examples from the front of the test split."
@@ -74,7 +76,7 @@ class Task(BaseModel, Generic[BackboneT, BatchT]):
         return nullcontext()
 
     def outcomes(self, backbone: BackboneT, batch: BatchT) -> Tensor:
-        """Score of every example, float32 [B] in [0, 1]."""
+        """Score of every example, float32 [B]; see ``direction`` for its range."""
         raise NotImplementedError
 
     def predict(self, backbone: BackboneT, batch: BatchT) -> list[dict[str, Any]]:

@@ -5,9 +5,10 @@ The cache of `context_length` tokens is compressed; then one more byte and a con
 Metric: bits per byte, minimised; 8 is what a model without knowledge needs, and outcomes are not
 bounded above.
 
-Most of what a byte depends on stands shortly before it, and the continuation brings its own
-context along: recent entries matter most, the whole context is worth a few tenths of a bit, and the
-first bytes are hit hardest. So compare methods by differences on the same examples.
+Most of what a byte depends on stands shortly before it: recent entries matter most, and a window of
+them is hard to beat. The continuation brings its own context along, so that its first bytes are hit
+hardest; the longer it is, the smaller the differences. Compare methods by differences on the same
+examples.
 
 Data: :mod:`sweeps.data.source_text`, files of the running Python's standard library that no
 training saw; windows in a fixed order, no two overlap. A task with 128 examples sees the first 128
@@ -32,7 +33,7 @@ from torch.nn import functional
 from methods.backbones.causal_lm import CausalLMBackbone
 from methods.places import Place
 from sweeps.data import source_text
-from sweeps.tasks._requests import example_index, only_key
+from sweeps.tasks._requests import only_key, only_row
 from sweeps.tasks.base import Task
 
 
@@ -60,7 +61,7 @@ class Text(Task[CausalLMBackbone, TextBatch]):
     context_length: int = Field(
         default=512, ge=8, description="Tokens that are compressed, the start token included."
     )
-    continuation_length: int = Field(default=64, ge=1, description="Bytes that are scored.")
+    continuation_length: int = Field(default=16, ge=1, description="Bytes that are scored.")
 
     def source_digests(self) -> list[str]:
         """Digests of the files that the windows are from."""
@@ -102,10 +103,7 @@ class Text(Task[CausalLMBackbone, TextBatch]):
         """`{"example": 7}` of the test stream, or `{"text": "..."}`, whose end is scored."""
         key = only_key(inputs, ("example", "text"))
         if key == "example":
-            index = example_index(inputs[key], self.num_examples)
-            batch = self.batches()[index // self.batch_size]
-            row = slice(index % self.batch_size, index % self.batch_size + 1)
-            return TextBatch(batch.context[row], batch.fed[row], batch.continuation[row])
+            return only_row(self.batches(), inputs[key])
         return self._split(torch.tensor([[source_text.START, *self._bytes(inputs[key])]]))
 
     @property

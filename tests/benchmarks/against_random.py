@@ -3,10 +3,10 @@
     python -m tests.benchmarks.against_random --store sqlite:///.paretoken/paretoken.db
 
 A method is compared with the control ``random`` at the same place of the same weights, with the
-same schedule, budget and examples. Outcomes are paired: each example's difference is averaged over the
-seeds that both have, and Wilcoxon's signed-rank test over examples says how likely a difference as
-large is if method and control are as good as each other. Where the sweeps have no such control (a
-paper's schedule that ``random`` was not run with), the comparison is left out and counted;
+same schedule, budget and examples. Outcomes are paired: each example's difference is averaged over
+the seeds that both have, and Wilcoxon's signed-rank test over examples says how likely a difference
+as large is if method and control are as good as each other. Where the sweeps have no such control
+(a paper's schedule that ``random`` was not run with), the comparison is left out and counted;
 ``--controls FILE`` writes a sweep that measures what is missing, after which the first command,
 with that sweep in the same store, is complete.
 """

@@ -129,6 +129,8 @@ def test_a_bad_file_gives_located_sentences_and_changes_nothing(
         (["frontier", "looked-at", "--workload", "digit"], "did you mean 'digits'?"),
         (["status", "lookedat"], "did you mean 'looked-at'?"),
         (["methods", "tomee"], "did you mean 'tome'?"),
+        (["methods", "--family", "visoin"], "did you mean 'vision'?"),
+        (["methods", "--place", "kw"], "did you mean 'kv'?"),
         (["backbones", "train", "vit-digit"], "did you mean 'vit-digits'?"),
         (["status", "--store", "mysql://me:secret@host/db"], "choices: sqlite"),
         (["run", "nowhere.yaml"], "nowhere.yaml"),
@@ -148,10 +150,8 @@ def test_mistakes_are_one_sentence_with_exit_code_two(
 
 def test_listings_are_json(tmp_path: Path) -> None:
     methods = json.loads(paretoken(tmp_path, "methods", "--json").stdout)
-    assert all(set(row) == {"id", "family", "tier", "status", "paper"} for row in methods)
     implemented = {row["id"] for row in methods if row["status"] == "implemented"}
     assert {"identity", "tome", "pitome", "snapkv", "h2o"} <= implemented
-    assert len({row["id"] for row in methods}) == len(methods)
     backbones = json.loads(paretoken(tmp_path, "backbones", "--json").stdout)
     assert {row["id"]: row["seeds"] for row in backbones} == {
         "llama-recall": [0, 1, 2],
@@ -165,7 +165,10 @@ def test_one_method_is_described_with_an_example(tmp_path: Path) -> None:
     page = json.loads(paretoken(tmp_path, "methods", "snapkv", "--json").stdout)
     assert page["arxiv"] == "2404.14469"
     assert page["yaml"].startswith("methods: [{snapkv: {")
-    assert "SnapKV" in paretoken(tmp_path, "methods", "snapkv").stdout
+    assert "listing 1" in paretoken(tmp_path, "methods", "snapkv").stdout
+    planned = json.loads(paretoken(tmp_path, "methods", "--status", "planned", "--json").stdout)
+    assert planned
+    assert {row["status"] for row in planned} == {"planned"}
 
 
 def test_the_schema_describes_the_sweep_file(tmp_path: Path) -> None:
