@@ -133,4 +133,4 @@ class Text(Task[CausalLMBackbone, TextBatch]):
 @lru_cache(maxsize=4)
 def _batches(task: Text) -> list[TextBatch]:
     windows = torch.from_numpy(source_text.stream("test", task.num_examples, task._window))
-    return [task._split(part) for part in windows.split(task.batch_size)]
+    return [task._split(part) for part in torch.split(windows, task.batch_size)]

@@ -153,12 +153,10 @@ def test_listings_are_json(tmp_path: Path) -> None:
     implemented = {row["id"] for row in methods if row["status"] == "implemented"}
     assert {"identity", "tome", "pitome", "snapkv", "h2o"} <= implemented
     backbones = json.loads(paretoken(tmp_path, "backbones", "--json").stdout)
-    assert {row["id"]: row["seeds"] for row in backbones} == {
-        "llama-recall": [0, 1, 2],
-        "vit-digits": [0, 1, 2],
-    }
+    seeds = {row["id"]: row["seeds"] for row in backbones}
+    assert seeds["llama-recall"] == seeds["vit-digits"] == [0, 1, 2]
     tasks = json.loads(paretoken(tmp_path, "tasks", "--json").stdout)
-    assert {row["id"] for row in tasks} == {"digits", "recall"}
+    assert {"digits", "recall"} <= {row["id"] for row in tasks}
 
 
 def test_one_method_is_described_with_an_example(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def test_two_runs_add_up():
     assert both.interrupted
 
 
+@pytest.mark.timeout(900)
 def test_a_press_gives_the_answers_of_our_own_method(sweep, tmp_path):
     """With the question unknown both read the same prompt and keep the same entries."""
     python = _environment.interpreter()

@@ -124,7 +124,7 @@ def bits_per_byte(
     """Mean over a split's first windows of the bits that `CONTINUATION` bytes take at their end."""
     windows = source_text.stream(split, count, context_length + 1 + CONTINUATION)
     total = 0.0
-    for part in torch.from_numpy(windows).split(16):
+    for part in torch.split(torch.from_numpy(windows), 16):
         logits_BQV = model(part).logits[:, -CONTINUATION - 1 : -1]
         target = part[:, -CONTINUATION:]
         total += functional.cross_entropy(

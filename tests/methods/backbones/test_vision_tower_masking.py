@@ -21,17 +21,6 @@ from methods.schedule import OneLayer, Progressive, Uniform, num_held
 from methods.vision._masking import TowerProbe
 from methods.vision.ve_uncertainty_masking import VEUncertaintyMasking
 from tests.methods.backbones import towers
-from tests.methods.backbones.llava_models import (
-    NUM_LAYERS,
-    ONE,
-    REST,
-    THREE,
-    TOWER_LAYERS,
-    P,
-    inputs,
-    spy_on,
-    stack,
-)
 from tests.methods.backbones.towers import NUM_PATCHES
 
 FAMILIES: dict[str, tuple[type[VisionBackbone], Callable[[], Any], str, str]] = {
@@ -230,32 +219,3 @@ def test_half_precision_works(tmp_path: Path) -> None:
     (uncertainty_BN,) = Told.maps
     assert uncertainty_BN.dtype == torch.float32
     assert (uncertainty_BN.std(-1) > 0).all()
-
-
-@pytest.mark.parametrize("layout", [ONE, THREE], ids=["one-image", "three-images"])
-def test_the_tower_inside_a_llava_is_masked(llava: Any, layout: Any) -> None:
-    """Its passes run in inference mode, where gradients can be had only by leaving it."""
-    pixels, _, prompt = inputs(layout)
-    with llava.uncompressed() as whole:
-        before = llava.continuation_logits(pixels, layout, prompt, REST)
-    with llava.compressed(Told(), Uniform(), 0.5, seed=0) as record:
-        inside = llava.continuation_logits(pixels, layout, prompt, REST)
-    assert record.tokens_per_layer == whole.tokens_per_layer
-    assert len(record.tokens_per_layer) == NUM_LAYERS
-    assert not torch.equal(inside, before)
-    assert Told.maps[0].shape == (len(pixels) * layout.num_images, P)
-    assert torch.equal(llava.continuation_logits(pixels, layout, prompt, REST), before)
-
-
-def test_a_method_behind_the_tower_sees_the_pass_and_not_the_probe(
-    llava: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pixels, _, prompt = inputs(THREE)
-    contexts: list[Any] = []
-    method = stack(("random", {"at": "vision", "keep": 0.5}), ("random", {"at": "vlm"}))
-    monkeypatch.setitem(vars(method), "methods", (QUICK, spy_on(contexts)))
-    with llava.compressed(method, Uniform(), 0.5, seed=0) as record:
-        logits = llava.continuation_logits(pixels, THREE, prompt, REST)
-    assert logits.isfinite().all()
-    assert record.transforms["vlm"][0].num_out == num_held(0.5, THREE.num_tokens)
-    assert len(contexts[0].tower.cls_attention_LBIHP) == TOWER_LAYERS
