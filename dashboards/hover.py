@@ -20,7 +20,7 @@ def explain(row: Row) -> str:
         *chosen,
         f"keep {point.keep_label} (nominal {point.keep_ratio:.4g})",
         f"schedule {point.schedule}, seed {point.seed}",
-        f"quality: {percent(metrics['quality'])} ± {percent(metrics['quality_se'])}",
+        f"quality: {amount(metrics['quality'])} ± {amount(metrics['quality_se'])}",
         *costs[:-1],
         costs[-1] + spread,
         f"compressor's share of the time: {percent(metrics.get('compressor_share'))}",
@@ -36,6 +36,11 @@ def _absolute(row: Row) -> list[tuple[str, float]]:
     names = ("flops_per_example", "kv_bytes", "peak_bytes", "compressor_seconds", "latency_seconds")
     found = ((name.replace("_", " "), row.point.metrics.get(name)) for name in names)
     return [(name, float(value)) for name, value in found if value is not None]
+
+
+def amount(value: float | None) -> str:
+    """A quality for people: a share, or in the unit of its task."""
+    return "not measured" if value is None else f"{value:.4g}"
 
 
 def percent(value: float | None) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
-from dashboards.hover import explain, percent
+from dashboards.hover import amount, explain
 from dashboards.panels import Panel, Series, position, sweep_labels
 from dashboards.styles import GRID, INK, MUTED, PLAIN, TICKS, Dash, Look, dashes, looks
 
@@ -225,7 +225,7 @@ def _baseline(panel: Panel, legend: Mapping[str, str]) -> list[Any]:
             mode="markers",
             name="uncompressed",
             marker=_marker("star", "white", 17, 1.5),
-            hovertemplate=f"uncompressed model, mean over seeds: {percent(y)}<extra></extra>",
+            hovertemplate=f"uncompressed model, mean over seeds: {amount(y)}<extra></extra>",
             legendrank=2,
             **legend,
         )
@@ -242,7 +242,12 @@ def _set_axes(figure: Any, panel: Panel, number: int) -> None:
     )
     if panel.is_wide:
         figure.update_xaxes(type="log", tickvals=TICKS, **where)
-    figure.update_yaxes(title_text="quality", tickformat="~%", gridcolor=GRID, **where)
+    figure.update_yaxes(
+        title_text="quality",
+        tickformat="~%" if panel.has_quality_shares else "~g",
+        gridcolor=GRID,
+        **where,
+    )
     if panel.baseline:
         line = {"line_dash": "dot", "line_color": MUTED, "line_width": 1}
         figure.add_hline(panel.baseline[1], **line, **where)

@@ -90,6 +90,11 @@ class Panel:
         return self.cost in COSTS
 
     @property
+    def has_quality_shares(self) -> bool:
+        """Whether quality is a share of what could be reached; what is minimised has a unit."""
+        return self.quality_direction == "maximize"
+
+    @property
     def largest_cost(self) -> float:
         """Where the horizontal axis ends."""
         return max(position(row.point, self.cost)[0] for row in self.rows)

@@ -112,7 +112,7 @@ def _label_axes(axes: Axes, panel: Panel) -> None:
 
 
 def _scale_axes(axes: Axes, panel: Panel) -> None:
-    axes.yaxis.set_major_formatter(FuncFormatter(_percent))
+    axes.yaxis.set_major_formatter(FuncFormatter(_percent if panel.has_quality_shares else _short))
     if panel.is_wide:
         axes.set_xscale("log")
         axes.set_xlim(panel.smallest_cost / 1.12, panel.largest_cost * 1.12)

@@ -42,7 +42,7 @@ def frontier_rows(rows: Iterable[Row]) -> list[Json]:
 
 
 def frontier_table(rows: Sequence[Row]) -> RenderableType:
-    """One table per workload with every row given, best quality last, the frontier's marked ``*``.
+    """One table per workload with every row given, by rising quality, the frontier's marked ``*``.
 
     Costs are fractions of the uncompressed model.
     """

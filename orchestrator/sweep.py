@@ -22,6 +22,7 @@ from store.url import artifacts_folder, masked
 from sweeps.load import load_sweep
 from sweeps.plan import Plan, PlannedTrial, plan
 from sweeps.spec import SweepSpec
+from sweeps.tasks import registry as tasks_registry
 from sweeps.trial import TrialSpec, TrialState
 
 if TYPE_CHECKING:  # Ray takes seconds to import, and a sweep that is finished needs none
@@ -207,9 +208,11 @@ class _Listener:
             self._consider(self._trials[trial_id], event.result.metrics.model_dump())
 
     def _consider(self, trial: PlannedTrial, metrics: dict[str, Any]) -> None:
-        """The best so far: highest quality, and of equals the one with fewest tokens."""
-        place = (metrics[QUALITY], -metrics["tokens"])
-        if place > self._best.get(trial.workload, (-1.0, 0.0)):
+        """The best so far: best quality, and of equals the one with fewest tokens."""
+        task = tasks_registry.entry(trial.spec.task.id).task
+        sign = 1 if task.direction == "maximize" else -1
+        place = (sign * metrics[QUALITY], -metrics["tokens"])
+        if place > self._best.get(trial.workload, (-math.inf, 0.0)):
             self._best[trial.workload] = place
             words = f"{trial.spec.method.id} keep {trial.keep_label} quality {metrics[QUALITY]:.3f}"
             self._shown.best(trial.workload, words)

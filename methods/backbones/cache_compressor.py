@@ -89,6 +89,11 @@ class CacheCompressor:
         happened = self.transforms and self.reads
         self.without_effect += bool(min(self.held) < 1 and not happened)
 
+    @property
+    def must_foresee(self) -> bool:
+        """Whether something will be cut by a method that has to know what is read later."""
+        return bool(self.method.needs_future and min(self.held) < 1)
+
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
         """Calls in which nothing is compressed and the attention to the prompt is noted."""

@@ -146,7 +146,7 @@ class LanguageBackbone(Backbone):
     def _foreseen(self, answer: Callable[[], Tensor]) -> Tensor:
         """``answer()``, rehearsed uncompressed first if the cache's method must know the future."""
         compressor = self._compressor
-        if compressor is not None and compressor.method.needs_future:
+        if compressor is not None and compressor.must_foresee:
             self._compressor = None
             try:
                 with compressor.rehearsal(), compressor.compression.timed(self.device):

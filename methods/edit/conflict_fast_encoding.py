@@ -1,7 +1,7 @@
 """Conflict fast encoding: entries behind the edit stay as they are, at their old positions.
 
-The naive baseline of PIE's paper (arXiv:2407.03157). After an insertion two entries share a
-position, after a deletion a gap remains, and relative distances across the edit are wrong.
+No paper of its own: the naive baseline of PIE's (arXiv:2407.03157). After an insertion entries
+share positions, after a deletion a gap remains; relative distances across the edit are wrong.
 """
 
 from __future__ import annotations

@@ -49,6 +49,7 @@ class PressedBackbone(Backbone):
         super().__init__(model)
         self._press: Any = None
         self._without_effect = 0
+        self._hides = False
 
     @classmethod
     def load(cls, path: str, revision: str | None, dtype: torch.dtype) -> PressedBackbone:
@@ -94,6 +95,7 @@ class PressedBackbone(Backbone):
         before = self.model.config._attn_implementation
         self.model.set_attn_implementation(method.attention)
         self._press, self._without_effect = self._timed(method.build(keep_ratio), compression), 0
+        self._hides = False
         try:
             with torch.random.fork_rng():  # presses draw from the global generator
                 torch.manual_seed(seed)
@@ -104,6 +106,10 @@ class PressedBackbone(Backbone):
             self._press = None
             self._unmask()
             self.model.set_attn_implementation(before)
+        if self._hides and not method.simulated:
+            raise InfeasibleError(
+                f"{method.id()} masks with these parameters: its savings are not real"
+            )
         if self._without_effect or not compression.reads:
             whole, cut = self._without_effect, compression.reads
             raise VacuousCompressionError(f"{method.id()} left {whole} caches whole, cut {cut}")
@@ -187,6 +193,7 @@ class PressedBackbone(Backbone):
             for layer, count in zip(layers, hidden, strict=True)
         ]
         if self._press is not None:
+            self._hides |= any(hidden)
             is_cut = min(record.tokens_per_layer) < num_read
             record.reads += is_cut
             self._without_effect += not is_cut

@@ -36,7 +36,7 @@ class Configuration(_Frozen):
 
     @property
     def quality(self) -> float:
-        """Mean outcome per example, in [0, 1]."""
+        """Mean outcome per example."""
         return self.measured.quality
 
 
@@ -47,6 +47,15 @@ class Workload(_Frozen):
     objectives: dict[str, Direction]
     """In the order of the sweep file."""
     configurations: tuple[Configuration, ...] = Field(min_length=1)
+
+    @property
+    def minimises_quality(self) -> bool:
+        """Whether a smaller quality is the better one."""
+        return self.objectives.get("quality") == "minimize"
+
+    def merit(self, configuration: Configuration) -> float:
+        """Quality turned so that more is better."""
+        return -configuration.quality if self.minimises_quality else configuration.quality
 
     @property
     def first_cost(self) -> str | None:

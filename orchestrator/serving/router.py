@@ -91,10 +91,10 @@ def best(workload: Workload, budget: Budget) -> Configuration:
         raise _nothing_fits(workload, budget)
 
     def quality_first(c: Configuration) -> tuple[float, float, str]:
-        return -c.quality, _price(workload, c), c.trial
+        return -workload.merit(c), _price(workload, c), c.trial
 
     def price_first(c: Configuration) -> tuple[float, float, str]:
-        return _price(workload, c), -c.quality, c.trial
+        return _price(workload, c), -workload.merit(c), c.trial
 
     only_quality = budget.min_quality is not None and not budget.max_cost
     return min(fitting, key=price_first if only_quality else quality_first)
@@ -110,6 +110,10 @@ def _named(wish: Wish, trial: str, workloads: Iterable[Workload]) -> Route:
 
 
 def _budget(wish: Wish, workload: Workload) -> Budget:
+    if wish.min_quality is not None and workload.minimises_quality:
+        raise UnroutableError(
+            f"workload {workload.name!r} minimises its quality; limit its cost with max_cost"
+        )
     if wish.max_cost is None:
         return Budget(min_quality=wish.min_quality)
     if isinstance(wish.max_cost, Mapping):

@@ -109,7 +109,7 @@ class FrontierWorkload(_Closed):
     @classmethod
     def of(cls, workload: Workload) -> FrontierWorkload:
         """Of a workload, its best configuration first."""
-        ranked = sorted(workload.configurations, key=lambda c: (-c.quality, c.trial))
+        ranked = sorted(workload.configurations, key=lambda c: (-workload.merit(c), c.trial))
         return cls(
             workload=workload.name,
             objectives=workload.objectives,

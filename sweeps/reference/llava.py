@@ -9,6 +9,7 @@ Shapes: B sequences, I images, N tokens of an image, T tokens, Q questions, D wi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -19,13 +20,14 @@ from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from sweeps.data import wording
 from sweeps.data.dialogues import Dialogues
-from sweeps.data.scenes import Ints
 from sweeps.data.wording import IMAGE, QUESTION_LENGTH, Turn
 from sweeps.reference import tower
 from sweeps.reference.tower import SELECTED, TOKENS, TowerRecipe
 
 TURN: Final = QUESTION_LENGTH + 1  # tokens of a question and its answer
 POSITIONS: Final = 1024
+MOST_IMAGES: Final = len(wording.FRAMES)
+PLACE_SHARE: Final = 1.0  # weight of the loss of places beside that of answers
 
 
 def config(recipe: TowerRecipe, text: LlamaConfig) -> LlavaConfig:
@@ -59,44 +61,64 @@ def text_config(hidden_size: int, depth: int, heads: int, initializer_range: flo
     )
 
 
-def reader(model: LlavaForConditionalGeneration) -> list[nn.Parameter]:
-    """The parameters that learn once the tower is frozen: projector and language model."""
-    model.model.vision_tower.requires_grad_(False)
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+class Trainee(nn.Module):
+    """Projector and language model that learn, and a head that is thrown away.
 
-
-def packed_loss(
-    model: LlavaForConditionalGeneration,
-    features_BMD: Tensor,
-    prompt_T: Ints,
-    turns: list[list[Turn]],
-) -> tuple[Tensor, float]:
-    """Cross-entropy of all answers, and the share of right ones.
-
-    ``features_BMD`` are the tower's features of the M = I * N visual tokens of each sequence.
+    The head reads from every visual token, behind the first layer, to which of the images it
+    belongs. That is the word before the image, and answers that name an image or tell times need
+    it in the tokens; without the head it is not found there for thousands of steps.
     """
-    questions_BQ3, answers_BQ = wording.packed(turns)
-    asked_BQ4 = np.concatenate([questions_BQ3, answers_BQ[..., None]], axis=-1)
-    prompt_BT = np.tile(prompt_T, (len(turns), 1))
-    tokens_BT = np.concatenate([prompt_BT, asked_BQ4.reshape(len(turns), -1)], axis=1)
-    hidden_BTD = _read(model, torch.from_numpy(tokens_BT), features_BMD)
-    asking_BQD = hidden_BTD[:, len(prompt_T) + QUESTION_LENGTH - 1 :: TURN]
-    logits_BQV = model.lm_head(asking_BQD)
-    target_BQ = torch.from_numpy(answers_BQ)
-    correct = (logits_BQV.argmax(-1) == target_BQ).float().mean()
-    return functional.cross_entropy(logits_BQV.flatten(0, 1), target_BQ.flatten()), correct.item()
 
+    def __init__(self, model: LlavaForConditionalGeneration) -> None:
+        super().__init__()
+        model.model.vision_tower.requires_grad_(False)
+        self.model = model
+        self.places = nn.Linear(model.config.text_config.hidden_size, MOST_IMAGES)
 
-def _read(model: LlavaForConditionalGeneration, tokens_BT: Tensor, features_BMD: Tensor) -> Tensor:
-    """Last hidden states of tokens whose placeholders stand for projected features."""
-    embedded_BTD = model.get_input_embeddings()(tokens_BT)
-    projected_BMD = model.model.multi_modal_projector(features_BMD)
-    visual_BT1 = (tokens_BT == IMAGE)[..., None].expand_as(embedded_BTD)
-    mixed_BTD = embedded_BTD.masked_scatter(visual_BT1, projected_BMD)
-    hidden_BTD: Tensor = model.model.language_model(
-        inputs_embeds=mixed_BTD, use_cache=False
-    ).last_hidden_state
-    return hidden_BTD
+    def learning(self) -> list[nn.Parameter]:
+        """The parameters that are not frozen."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def loss(
+        self, features_BIND: Tensor, names: Sequence[str], turns: list[list[Turn]]
+    ) -> tuple[Tensor, float]:
+        """Cross-entropy of all answers and of the images' places, and the share right of answers.
+
+        ``features_BIND`` are what the tower made of each sequence's images, called ``names``.
+        """
+        prompt_T = wording.prompt(names, TOKENS)
+        questions_BQ3, answers_BQ = wording.packed(turns)
+        asked_BQ4 = np.concatenate([questions_BQ3, answers_BQ[..., None]], axis=-1)
+        prompt_BT = np.tile(prompt_T, (len(turns), 1))
+        tokens_BT = np.concatenate([prompt_BT, asked_BQ4.reshape(len(turns), -1)], axis=1)
+        first_BTD, last_BTD = self._read(torch.from_numpy(tokens_BT), features_BIND)
+        asking_BQD = last_BTD[:, len(prompt_T) + QUESTION_LENGTH - 1 :: TURN]
+        logits_BQV = self.model.lm_head(asking_BQD)
+        target_BQ = torch.from_numpy(answers_BQ)
+        correct = (logits_BQV.argmax(-1) == target_BQ).float().mean()
+        loss = functional.cross_entropy(logits_BQV.flatten(0, 1), target_BQ.flatten())
+        if len(names) > 1:
+            visual_BMD = first_BTD[:, torch.from_numpy(prompt_T == IMAGE).nonzero()[:, 0]]
+            loss = loss + PLACE_SHARE * self._place_loss(visual_BMD)
+        return loss, correct.item()
+
+    def _place_loss(self, visual_BMD: Tensor) -> Tensor:
+        """Cross-entropy of naming each visual token's image by its number."""
+        logits_BMK = self.places(visual_BMD)
+        own_BM = (torch.arange(logits_BMK.shape[1]) // TOKENS).expand(len(logits_BMK), -1)
+        return functional.cross_entropy(logits_BMK.flatten(0, 1), own_BM.flatten())
+
+    def _read(self, tokens_BT: Tensor, features_BIND: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states behind the first layer and the last; placeholders stand for features."""
+        model = self.model
+        embedded_BTD = model.get_input_embeddings()(tokens_BT)
+        projected_BIND = model.model.multi_modal_projector(features_BIND)
+        visual_BT1 = (tokens_BT == IMAGE)[..., None].expand_as(embedded_BTD)
+        mixed_BTD = embedded_BTD.masked_scatter(visual_BT1, projected_BIND)
+        output = model.model.language_model(
+            inputs_embeds=mixed_BTD, use_cache=False, output_hidden_states=True
+        )
+        return output.hidden_states[1], output.last_hidden_state
 
 
 @torch.inference_mode()

@@ -36,9 +36,7 @@ class ThreadsTask(QuestionTask):
 
     num_threads: int = Field(default=8, ge=1, description="Threads in a context.")
     hops: int = Field(default=2, ge=1, description="Links of a thread.")
-    needles: int = Field(
-        default=1, ge=1, le=threads.MAX_NEEDLES, description="Threads that a question asks for."
-    )
+    needles: int = Field(default=1, ge=1, le=4, description="Threads that a question asks for.")
 
     @model_validator(mode="after")
     def _threads_fit(self) -> ThreadsTask:

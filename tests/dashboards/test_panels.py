@@ -41,6 +41,7 @@ def test_where_lower_quality_is_better_the_staircase_falls() -> None:
     points = [point(quality=0.9, flops=0.2), point(seed=1, quality=0.3, flops=0.6)]
     drawn = panel(points, {"quality": "minimize", "flops": "minimize"})
     assert drawn.staircase == ((0.2, 0.9), (0.6, 0.3))
+    assert not drawn.has_quality_shares
 
 
 def test_curves_are_means_over_seeds_and_end_in_the_baseline() -> None:

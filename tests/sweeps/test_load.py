@@ -50,7 +50,7 @@ ONE_MISTAKE = {
     ),
     "unknown task": (
         changed("task: digits", "task: digit"),
-        "5:11: unknown task 'digit'; did you mean 'digits'? (choices: digits, recall)",
+        "5:11: unknown task 'digit'; did you mean 'digits'? (choices: ",
     ),
     "unknown backbone": (
         changed("vit-digits", "vit-digit"),

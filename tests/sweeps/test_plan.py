@@ -16,6 +16,7 @@ from methods.schedule import num_held
 from sweeps.keep import KeepRange
 from sweeps.load import load_sweep, parse_sweep
 from sweeps.mistakes import SweepFileError
+from sweeps.patterns import matching
 from sweeps.plan import Plan, plan
 from sweeps.spec import SweepSpec
 from sweeps.trial import TrialSpec
@@ -47,7 +48,9 @@ def combinations(spec: SweepSpec) -> int:
     total = 0
     for name in spec.workloads:
         axes = spec.axes(name)
-        methods = {(e.id, m.model_dump_json()) for c in axes.methods for e, m in c.expand()}
+        excluded = {e.id for pattern in axes.exclude for e in matching(pattern)}
+        chosen = (pair for choice in axes.methods for pair in choice.expand())
+        methods = {(e.id, m.model_dump_json()) for e, m in chosen if e.id not in excluded}
         budgets = sum(len(k.expand()) if isinstance(k, KeepRange) else 1 for k in axes.keep)
         schedules = sum(len(choice.expand()) for choice in axes.schedules)
         total += len(axes.seeds) * len(methods) * budgets * schedules

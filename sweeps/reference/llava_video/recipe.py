@@ -25,8 +25,8 @@ from sweeps.data import videos, wording
 from sweeps.data.scenes import Split, Warp
 from sweeps.data.videos import ASKED, Asked, Story
 from sweeps.reference import llava, tower
+from sweeps.reference.llava import Trainee
 from sweeps.reference.llava_scenes import recipe as llava_scenes
-from sweeps.reference.tower import TOKENS
 from sweeps.reference.training import Optimiser, Progress, Stage, fit, report, reproducible
 
 EVALUATED: Final = 512  # videos for each kind of question behind each reported accuracy
@@ -67,11 +67,12 @@ def train(seed: int, out: Path, progress: Progress, budget: float = 1.0) -> dict
     with reproducible(seed):
         rng = np.random.default_rng((seed, 3))
         pool = _pool(model, rng, RECIPE)
+        trainee = Trainee(model)
         traces = fit(
             f"llava-video seed {seed}",
             RECIPE.stages,
-            lambda _stage: _loss(model, rng, pool, RECIPE),
-            llava.reader(model),
+            lambda _stage: _loss(trainee, rng, pool, RECIPE),
+            trainee.learning(),
             RECIPE.optimiser,
             progress,
             budget,
@@ -95,12 +96,11 @@ def _pool(model: LlavaForConditionalGeneration, rng: np.random.Generator, recipe
 
 
 def _loss(
-    model: LlavaForConditionalGeneration, rng: np.random.Generator, pool: _Pool, recipe: Recipe
+    trainee: Trainee, rng: np.random.Generator, pool: _Pool, recipe: Recipe
 ) -> tuple[Tensor, float]:
     chosen = rng.integers(0, len(pool.stories), recipe.batch_size)
     turns = [videos.ask(rng, pool.stories[at], recipe.questions) for at in chosen]
-    features_BMD = pool.features[torch.from_numpy(chosen)].flatten(1, 2)
-    return llava.packed_loss(model, features_BMD, wording.prompt(wording.FRAMES, TOKENS), turns)
+    return trainee.loss(pool.features[torch.from_numpy(chosen)], wording.FRAMES, turns)
 
 
 def accuracy(model: LlavaForConditionalGeneration, split: Split, count: int) -> float:

@@ -198,6 +198,15 @@ def test_several_workloads_must_be_told_apart() -> None:
         both.route(Wish(workload="digits", configuration=other.trial))
 
 
+def test_where_quality_is_minimised_the_smallest_is_best() -> None:
+    rough, fine = configuration(0, 1.9, 0.3), configuration(1, 1.8, 1.0)  # bits per byte
+    text = router(workload("text", rough, fine, quality="minimize", flops="minimize"))
+    assert text.route(Wish()).configuration == fine
+    assert text.route(Wish(max_cost=0.5)).configuration == rough
+    with pytest.raises(UnroutableError, match="'text' minimises its quality"):
+        text.route(Wish(min_quality=0.5))
+
+
 def test_a_bare_number_needs_a_minimised_objective() -> None:
     free = router(workload("digits", SMALL, BIG, quality="maximize"))
     assert free.route(Wish()).configuration == BIG

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -48,7 +50,10 @@ def test_features_computed_once_give_the_answers_of_the_whole_model():
             drawn.questions[:, 0].tolist(), drawn.answers[:, 0].tolist(), strict=True
         )
     ]
-    loss, _ = llava.packed_loss(model, flat.view(4, -1, 16), prompt, turns)
+    trainee = llava.Trainee(model)
+    torch.nn.init.zeros_(trainee.places.weight), torch.nn.init.zeros_(trainee.places.bias)
+    loss, _ = trainee.loss(flat.view(4, 5, -1, 16), drawn.names, turns)
+    loss -= llava.PLACE_SHARE * math.log(llava.MOST_IMAGES)  # a head that knows nothing
     tokens = np.concatenate([np.tile(prompt, (4, 1)), drawn.questions[:, 0]], axis=1)
     logits = model(
         input_ids=torch.from_numpy(tokens),
@@ -59,11 +64,10 @@ def test_features_computed_once_give_the_answers_of_the_whole_model():
 
 
 def test_a_packed_answer_does_not_see_itself():
-    model, features = small_llava(), torch.randn(1, 64, 16)
-    prompt = wording.prompt(("picture",), 64)
+    trainee, features = llava.Trainee(small_llava()), torch.randn(1, 1, 64, 16)
     turns = [((9, 4, 28), answer) for answer in (17, 18)]
-    one, other = (llava.packed_loss(model, features, prompt, [[turn]])[0] for turn in turns)
-    both = llava.packed_loss(model, features, prompt, [[turns[0], turns[1]]])[0]
+    one, other = (trainee.loss(features, ("picture",), [[turn]])[0] for turn in turns)
+    both = trainee.loss(features, ("picture",), [turns])[0]
     assert one != other
     assert not torch.isclose(both, (one + other) / 2)  # the second question sees the first answer
 

@@ -11,6 +11,7 @@ import sweeps.reference
 from methods import registry as methods_registry
 from methods.backbones.registry import adapter_for
 from sweeps.data import captions
+from sweeps.models import references
 from sweeps.tasks.dense import Dense
 from sweeps.tasks.retrieval import Retrieval
 from sweeps.tasks.zero_shot import ZeroShot
@@ -51,6 +52,8 @@ def quality(task, seed=0, method="identity", keep_ratio=1.0):
     ids=["near", "far", "digit", "colour", "dense"],
 )
 def test_every_shipped_backbone_does_its_tasks(task, least, seed):
+    if seed not in references()[BACKBONES[type(task)].replace("_", "-")].seeds:
+        pytest.skip(f"{BACKBONES[type(task)]} has no weights for seed {seed} yet")
     assert quality(task, seed) > least
 
 

@@ -42,7 +42,7 @@ def compressed(task, backbone, method, keep):
         {"question": "known"},
         {"question": "unknown"},
         {"hops": 3, "num_threads": 6},
-        {"needles": 3},
+        {"needles": 2},
         {"context_length": 128, "num_threads": 6},
     ],
     ids=str,
