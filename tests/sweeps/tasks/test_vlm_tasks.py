@@ -42,6 +42,8 @@ def name(task):
 
 def config(task, seed=0):
     folder = REFERENCE / BACKBONES[type(task)] / f"seed-{seed}"
+    if not folder.is_dir():
+        pytest.skip(f"{BACKBONES[type(task)]} has no weights for seed {seed} yet")
     return json.loads((folder / "config.json").read_text())
 
 
