@@ -6,10 +6,11 @@ eight needles: first in short contexts, then in a mixture of lengths, because a 
 end makes a network forget the others. The loss is on the tokens of the answers, with a small share
 on filler so that the network also knows where it is.
 
-From scratch the same stages stayed at 0.4 of the answer tokens right, where a start from
-`llama-recall` passes 0.7 within 100 steps. That start settled the form of questions as well: the
-look-ups of that network read what stands *after* a pair, so that keys in a question have to be
-linked to ordinals in the way in which keys are linked in the context.
+A first version from scratch, with plainer questions, had 0.30 of the answers right after 330 CPU
+seconds; from `llama-recall`, 0.7 of the answer tokens are right within 100 steps. That start
+settled the form of questions as well: the look-ups of that network read what stands *after* a pair,
+so that keys in a question have to be linked to ordinals in the way in which keys are linked in the
+context.
 
 Shapes: B sequences, T tokens.
 """
