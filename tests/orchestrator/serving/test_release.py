@@ -10,6 +10,7 @@ import pytest
 from orchestrator.serving.gate import require_current
 from orchestrator.serving.release import Release, release_of
 from store.frontier import frontier
+from store.records import NOT_NUMBERS
 from store.repository import Store
 from sweeps.trial import TrialSpec
 
@@ -25,7 +26,7 @@ def test_a_release_holds_each_workloads_frontier_with_its_numbers(store, release
         assert [c.trial for c in workload.configurations] == list(best)
         for configuration in workload.configurations:
             assert configuration.spec.id == configuration.trial
-            numbers = configuration.measured.model_dump(exclude={"tokens_per_layer"})
+            numbers = configuration.measured.model_dump(exclude=NOT_NUMBERS)
             assert numbers == best[configuration.trial].metrics
             assert configuration.measured == store.metrics(configuration.trial)
 
