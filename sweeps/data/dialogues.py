@@ -36,6 +36,7 @@ Asker = Callable[[np.random.Generator, list[Seen]], Turn | None]
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 FEWEST: Final = 2  # digits in a picture
+HOPELESS: Final = 64  # draws without a question
 NAMES: Final[dict[Kind, tuple[str, ...]]] = {
     "single": ("picture",),
     "detail": ("picture",),
@@ -144,10 +145,13 @@ ASKERS: Final[dict[Kind, tuple[Asker, ...]]] = {
 def ask(
     rng: np.random.Generator, askers: Sequence[Asker], images: list[Seen], count: int
 ) -> list[Turn]:
-    """`count` different questions, or as many as there are among 8 * `count` drawn, then again."""
+    """`count` different questions, or as many as there are among 8 * `count` drawn, then again.
+
+    None at all where `HOPELESS` draws found nothing to ask, as of four pictures that are the same.
+    """
     turns: list[Turn] = []
     tries = 0
-    while len(turns) < count:
+    while len(turns) < count and (turns or tries < HOPELESS):
         turn = askers[int(rng.integers(len(askers)))](rng, images)
         tries += 1
         if turn is not None and (turn not in turns or tries > 8 * count):

@@ -110,16 +110,9 @@ def _attempt(
 
 
 def _config(recipe: Recipe) -> LlamaConfig:
-    return LlamaConfig(
-        vocab_size=contexts.VOCABULARY,
-        hidden_size=recipe.hidden_size,
-        intermediate_size=recipe.intermediate_size,
-        num_hidden_layers=recipe.depth,
-        num_attention_heads=recipe.heads,
-        num_key_value_heads=recipe.kv_heads,
-        max_position_embeddings=recipe.max_position_embeddings,
-        tie_word_embeddings=True,
-        initializer_range=recipe.initializer_range,
+    return llama.config(
+        recipe,
+        contexts.VOCABULARY,
         pad_token_id=contexts.PADDING,
         bos_token_id=contexts.START,
         eos_token_id=contexts.DELIMITER,
@@ -164,7 +157,6 @@ def _questions(rng: np.random.Generator, stage: Stage) -> tuple[contexts.Ints, l
     return np.concatenate([drawn.tokens, turns.reshape(stage.batch_size, -1)], axis=1), asked
 
 
-@torch.inference_mode()
 def accuracy(
     model: LlamaForCausalLM,
     split: Split,
@@ -174,11 +166,4 @@ def accuracy(
 ) -> float:
     """Exact match in 0..1, decoded greedily, on the first examples of a split's fixed stream."""
     examples = contexts.stream(split, count, context_length, num_pairs)
-    right = 0
-    for start in range(0, count, 64):
-        part = slice(start, start + 64)
-        prompt = np.concatenate([examples.context[part], examples.question[part]], axis=1)
-        answer = torch.from_numpy(examples.answer[part])
-        found = llama.greedy(model, torch.from_numpy(prompt), answer.shape[1])
-        right += int((found == answer).all(-1).sum())
-    return right / count
+    return llama.exact_match(model, examples)

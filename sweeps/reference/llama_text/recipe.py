@@ -22,7 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from sweeps.data import source_text
 from sweeps.data.contexts import Ints, Split
-from sweeps.reference import training
+from sweeps.reference import llama, training
 from sweeps.reference.training import Optimiser, Progress, fit, report, reproducible
 
 EVALUATED: Final = 512  # windows of a split behind each reported quality
@@ -86,19 +86,8 @@ def train(seed: int, out: Path, progress: Progress, budget: float = 1.0) -> dict
 
 
 def _config(recipe: Recipe) -> LlamaConfig:
-    return LlamaConfig(
-        vocab_size=source_text.VOCABULARY,
-        hidden_size=recipe.hidden_size,
-        intermediate_size=recipe.intermediate_size,
-        num_hidden_layers=recipe.depth,
-        num_attention_heads=recipe.heads,
-        num_key_value_heads=recipe.kv_heads,
-        max_position_embeddings=recipe.max_position_embeddings,
-        tie_word_embeddings=True,
-        initializer_range=recipe.initializer_range,
-        bos_token_id=source_text.START,
-        eos_token_id=source_text.START,
-    )
+    start = source_text.START
+    return llama.config(recipe, source_text.VOCABULARY, bos_token_id=start, eos_token_id=start)
 
 
 def _windows(rng: np.random.Generator, stage: Stage) -> Ints:

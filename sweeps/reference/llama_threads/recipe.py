@@ -134,7 +134,6 @@ def _questions(
     return tokens, asked
 
 
-@torch.inference_mode()
 def accuracy(
     model: LlamaForCausalLM,
     split: Split,
@@ -146,11 +145,4 @@ def accuracy(
 ) -> float:
     """Exact match in 0..1, decoded greedily, on the first examples of a split's fixed stream."""
     examples = threads.stream(split, count, context_length, num_threads, hops, needles)
-    right = 0
-    for start in range(0, count, 64):
-        part = slice(start, start + 64)
-        prompt = np.concatenate([examples.context[part], examples.question[part]], axis=1)
-        answer = torch.from_numpy(examples.answer[part])
-        found = llama.greedy(model, torch.from_numpy(prompt), answer.shape[1])
-        right += int((found == answer).all(-1).sum())
-    return right / count
+    return llama.exact_match(model, examples)

@@ -2,8 +2,9 @@
 
 First the vision tower (see :mod:`sweeps.reference.tower`), which is then frozen; then projector and
 language model on packed questions (see :mod:`sweeps.reference.llava`): *one* asks about single
-pictures, *mixture* also about four pictures, of which one has to be named, and about crops. All
-visual tokens are read, always: a model trained on fewer would favour methods that keep such.
+pictures, *mixture* and *settle* also about four pictures, of which one has to be named, and about
+crops. All visual tokens are read, always: a model trained on fewer would favour methods that keep
+such.
 
 Where the numbers come from: the tower's recipe follows `vit-digits`; packing, `initializer_range`
 0.1 and the learning rate broke a plateau at half of the answers in a first version.
@@ -24,7 +25,8 @@ from transformers import LlavaForConditionalGeneration
 
 from sweeps.data import dialogues, wording
 from sweeps.data.dialogues import ASKERS, KINDS, NAMES, Asker, Kind, Seen
-from sweeps.data.scenes import Split
+from sweeps.data.scenes import Ints, Split
+from sweeps.data.wording import Turn
 from sweeps.reference import llava, tower, training
 from sweeps.reference.llava import Trainee
 from sweeps.reference.tower import TowerRecipe
@@ -65,13 +67,14 @@ class Recipe:
     optimiser: Optimiser = field(default_factory=Optimiser)
     stages: tuple[Stage, ...] = (
         Stage("one", steps=450, lr=2e-3, warmup=60),
+        Stage("mixture", steps=700, lr=2e-3, warmup=15, shares=(0.2, 0.5, 0.3), batch_size=12),
         Stage(
-            "mixture",
-            steps=600,
+            "settle",
+            steps=350,
             lr=2e-3,
-            warmup=15,
+            warmup=1,
             decay=True,
-            shares=(0.2, 0.45, 0.35),
+            shares=(0.25, 0.45, 0.3),
             batch_size=12,
         ),
     )
@@ -154,12 +157,18 @@ def _loss(
     pool = pools[kind]
     shown = len(wording.PICTURES) if kind == "several" else 1
     chosen_BS = rng.integers(0, len(pool.seen), (stage.batch_size, shown))
-    turns = [
-        dialogues.ask(rng, TAUGHT[kind], [pool.seen[at] for at in row], stage.questions)
-        for row in chosen_BS
-    ]
+    turns = [_asked(rng, pool, kind, row_S, stage.questions) for row_S in chosen_BS]
     features_BIND = pool.features[torch.from_numpy(chosen_BS)].flatten(1, 2)
     return trainee.loss(features_BIND, NAMES[kind], turns)
+
+
+def _asked(
+    rng: np.random.Generator, pool: _Pool, kind: Kind, row_S: Ints, count: int
+) -> list[Turn]:
+    """Questions about the chosen pictures; where there is nothing to ask, others are chosen."""
+    while not (turns := dialogues.ask(rng, TAUGHT[kind], [pool.seen[at] for at in row_S], count)):
+        row_S[:] = rng.integers(0, len(pool.seen), len(row_S))
+    return turns
 
 
 def accuracy(model: LlavaForConditionalGeneration, split: Split, count: int) -> float:

@@ -2,8 +2,8 @@
 
 As video models start from image models, projector and language model go on from the weights that
 `llava-scenes` ships, and its tower stays frozen; where a seed is not shipped, it is trained first.
-One stage on packed questions (see :mod:`sweeps.reference.llava`) about videos of six frames, all
-sorts of questions in turn. All visual tokens of all frames are read.
+Packed questions (see :mod:`sweeps.reference.llava`) about videos of six frames, all sorts of
+questions in turn. All visual tokens of all frames are read.
 
 Shapes: B sequences, F = 6 frames, N = 64 tokens of a frame, D width, P pooled videos.
 """
@@ -42,7 +42,10 @@ class Recipe:
     videos: int = 640  # whose features are computed once
     optimiser: Optimiser = field(default_factory=Optimiser)
     warp: Warp = field(default_factory=lambda: llava_scenes.RECIPE.tower.warp)
-    stages: tuple[Stage, ...] = (Stage("videos", steps=600, lr=2e-3, warmup=30, decay=True),)
+    stages: tuple[Stage, ...] = (
+        Stage("videos", steps=900, lr=2e-3, warmup=30),
+        Stage("settle", steps=300, lr=2e-3, warmup=1, decay=True),
+    )
 
 
 RECIPE: Final = Recipe()
