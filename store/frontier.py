@@ -70,7 +70,7 @@ def on_frontier(points: Sequence[Row], objectives: Objectives) -> list[bool]:
     _check_objectives(objectives)
     flags = np.zeros(len(points), dtype=bool)
     for members in _by_workload(points).values():
-        values, complete = _values([points[i] for i in members], objectives)
+        values, complete = objective_values([points[i] for i in members], objectives)
         if complete.any():
             best = moocore.is_nondominated(
                 values[complete], maximise=_maximise(objectives), keep_weakly=True
@@ -89,7 +89,7 @@ def hypervolume(points: Sequence[Row], objectives: Objectives) -> dict[str, floa
     _check_objectives(objectives)
     volumes = {}
     for workload, members in _by_workload(points).items():
-        values, complete = _values([points[i] for i in members], objectives)
+        values, complete = objective_values([points[i] for i in members], objectives)
         if not complete.any():
             volumes[workload] = 0.0
             continue
@@ -109,7 +109,7 @@ def reference(points: Sequence[Row], objectives: Objectives) -> dict[str, dict[s
     _check_objectives(objectives)
     corners = {}
     for workload, members in _by_workload(points).items():
-        values, complete = _values([points[i] for i in members], objectives)
+        values, complete = objective_values([points[i] for i in members], objectives)
         if complete.any():
             corner = _reference(values[complete], objectives)
             corners[workload] = dict(zip(objectives, corner.tolist(), strict=True))
@@ -212,13 +212,16 @@ def _by_workload(points: Sequence[Row]) -> dict[str, list[int]]:
     return members
 
 
-def _values(points: Sequence[Row], objectives: Objectives) -> tuple[Floats, NDArray[np.bool_]]:
+def objective_values(
+    points: Sequence[Row], objectives: Objectives
+) -> tuple[Floats, NDArray[np.bool_]]:
     """Values [points, objectives], and which points have all of them."""
     rows = [
         [None if name in point.simulated else point.metrics[name] for name in objectives]
         for point in points
     ]
-    values: Floats = np.array(rows, dtype=np.float64)  # None becomes NaN
+    shape = len(points), len(objectives)
+    values: Floats = np.array(rows, dtype=np.float64).reshape(shape)  # None becomes NaN
     complete: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(values), axis=1)
     return values, complete
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import Pool, event
 
 from store.database import relax
+from store.mlflow_words import EXPERIMENT
 from store.url import sqlite_file
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read while MLflow is imported
@@ -19,8 +20,6 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read while MLflow i
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
-
-EXPERIMENT = "paretoken"
 
 
 class MlflowRuns:

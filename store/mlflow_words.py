@@ -7,6 +7,8 @@ from typing import Any
 
 from sweeps.trial import TrialSpec
 
+EXPERIMENT = "paretoken"
+"""Every sweep of a store is in it."""
 PARENT_TAG = "mlflow.parentRunId"
 """How MLflow nests runs."""
 

@@ -104,3 +104,13 @@ def metrics(trial_id: str) -> Select[*tuple[Any, ...]]:
     """Fields of :class:`sweeps.trial.Metrics`."""
     columns = [getattr(Measurement, name) for name in Metrics.model_fields]
     return select(*columns).where(Measurement.trial_id == trial_id)
+
+
+def finished_attempts(sweep_id: int) -> Select[*tuple[Any, ...]]:
+    """Trial, start and seconds of every attempt that finished a trial of the current plan."""
+    return (
+        select(Attempt.trial_id, Attempt.started_at, Attempt.seconds)
+        .join(SweepTrial, SweepTrial.trial_id == Attempt.trial_id)
+        .where(SweepTrial.sweep_id == sweep_id, Attempt.state == TrialState.FINISHED)
+        .distinct()
+    )

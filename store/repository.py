@@ -9,15 +9,17 @@ values; nothing read from them touches the database.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
 from store import plans, queries, results
 from store.database import Database
-from store.models import Impossible, Outcomes, Sweep, SweepTrial
+from store.models import Impossible, Outcomes, Sweep, SweepTrial, Trial
 from store.records import Failure, Point, SweepStatus
-from store.serialization import from_parquet, to_parquet
+from store.serialization import ExampleOutcomes, from_parquet, to_parquet
+from store.statements import portions
 from store.url import masked
 from sweeps.trial import Metrics, TrialResult, TrialSpec
 
@@ -149,14 +151,48 @@ class Store:
             raise _not_finished(trial_id)
         return Metrics.model_validate(dict(row))
 
-    def outcomes(self, trial_id: str) -> DataFrame:
-        """Columns ``example`` and ``outcome``. Raises ValueError if the trial has not finished."""
-        query = select(Outcomes.parquet).where(Outcomes.trial_id == trial_id)
+    def trial_spec(self, trial_id: str) -> TrialSpec:
+        """What a trial runs. Raises ValueError if no sweep has planned it."""
         with self._database.read() as connection:
+            query = select(Trial.spec).where(Trial.id == trial_id)
             content = connection.execute(query).scalar_one_or_none()
         if content is None:
+            raise ValueError(f"no sweep has planned trial {trial_id!r}")
+        return TrialSpec.model_validate(content)
+
+    def outcomes(self, trial_id: str) -> DataFrame:
+        """Columns ``example`` (0-based, in the task's order), ``outcome`` and perhaps ``cluster``.
+
+        Clusters are examples that hang together, where the task says so. Raises ValueError if the
+        trial has not finished.
+        """
+        import pandas as pd
+
+        read = self.all_outcomes([trial_id]).get(trial_id)
+        if read is None:
             raise _not_finished(trial_id)
-        return from_parquet(content)
+        columns = {"example": range(len(read.values)), "outcome": read.values}
+        return pd.DataFrame(
+            columns if read.clusters is None else columns | {"cluster": read.clusters}
+        )
+
+    def all_outcomes(self, trial_ids: Iterable[str]) -> dict[str, ExampleOutcomes]:
+        """Outcomes of those of ``trial_ids`` that have finished."""
+        query = select(Outcomes.trial_id, Outcomes.parquet)
+        read: dict[str, ExampleOutcomes] = {}
+        with self._database.read() as connection:
+            for portion in portions(trial_ids):
+                rows = connection.execute(query.where(Outcomes.trial_id.in_(portion)))
+                read |= {trial: from_parquet(content) for trial, content in rows}
+        return read
+
+    def times(self, sweep: str) -> dict[str, tuple[datetime, datetime]]:
+        """Start and end (UTC) of the attempt that finished each trial of the current plan."""
+        with self._database.read() as connection:
+            rows = connection.execute(queries.finished_attempts(plans.sweep_id(connection, sweep)))
+            return {
+                trial: (start, start + timedelta(seconds=seconds)) for trial, start, seconds in rows
+            }
 
     def failures(self, sweep: str) -> list[Failure]:
         """Trials of the sweep's current plan whose last attempt failed, in its order."""

@@ -124,7 +124,7 @@ def _add_numbers(connection: Connection, results: Sequence[TrialResult]) -> None
     for result in results:
         assert result.metrics is not None, "a finished trial has metrics"
         measurements.append({"trial_id": result.trial_id, **result.metrics.model_dump()})
-        parquet = to_parquet(result.outcomes)
+        parquet = to_parquet(result.outcomes, result.clusters)
         outcomes.append({"trial_id": result.trial_id, "parquet": parquet})
     connection.execute(insert(Measurement), measurements)
     connection.execute(insert(Outcomes), outcomes)

@@ -41,6 +41,8 @@ def row(**changes: Any) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "id": "snapkv",
         "family": "kv",
+        "summary": "Keeps what the prompt's last queries look at.",
+        "simulated": [],
         "survey_family": "kv-cache",
         "tier": 1,
         "training": "training-free",
@@ -65,6 +67,7 @@ def planned(number: int) -> dict[str, Any]:
         tier=3,
         places=[],
         paper="Learning to Tokenize Without a Tokenizer " * 3,
+        summary=None,
         fidelity=None,
         measured=[],
     )
@@ -127,7 +130,8 @@ def test_a_small_p_is_below_the_power_of_ten_that_is_named(p: float) -> None:
 
 
 def test_without_a_paper_there_is_no_evidence() -> None:
-    assert method_tables.evidence_text(row(paper=None, fidelity=None)) == "no paper"
+    control = row(paper=None, fidelity=None)
+    assert method_tables.evidence_text(control) == f"no paper: {control['summary']}"
     assert method_tables.evidence_text(row(fidelity=None)) == "nothing written down yet"
 
 
@@ -159,6 +163,20 @@ def test_a_page_says_everything_that_is_known(width: int) -> None:
 def test_a_planned_method_and_no_method_at_all() -> None:
     assert "full-training" in text(method_tables.method_page(planned(0)), 80)
     assert "Methods: none" in text(method_tables.methods_table([]), 80)
+
+
+def test_a_press_says_what_it_does_and_that_it_only_masks() -> None:
+    facts = {"status": "external", "fidelity": None, "measured": []}
+    masks = row(id="kvpress/AdaKVPress", family="kvpress", simulated=["kv", "tokens"], **facts)
+    plain = row(id="kvpress/SnapKVPress", family="kvpress", **facts)
+    shown = " ".join(text(method_tables.methods_table([masks, plain]), 120).split())
+    assert "Methods: 2 external" in shown
+    assert shown.count("look at.") == 2
+    assert shown.count("its savings are simulated") == 1
+    assert "evidence:" not in shown, "no column has it"
+    page = " ".join(text(method_tables.method_page(masks | {"environment": "one"}), 120).split())
+    assert "simulated kv, tokens: on no frontier over them" in page
+    assert "environment one" in page
 
 
 def test_the_tables_import_nothing_heavy() -> None:

@@ -145,19 +145,11 @@ def test_a_plan_counts_trials_by_method_and_equal_reasons_once() -> None:
     ].keys()
 
 
-def test_long_texts_of_plain_tables_run_over_several_lines() -> None:
-    rows = [{"id": "tome", "family": "vision", "tier": 1, "paper": "Token Merging " * 20}]
-    lines = text(tables.plain_table("Methods", rows), 80).splitlines()
-    assert max(map(len, lines)) <= 80
-    assert " ".join(lines).count("Token") == 20
-
-
 @pytest.mark.parametrize(
     ("table", "sentence"),
     [
         (tables.frontier_table([]), "No finished trials."),
         (tables.status_table([]), "No sweeps yet"),
-        (tables.plain_table("Tasks", []), "Tasks: none"),
     ],
 )
 def test_nothing_is_said_in_words(table: RenderableType, sentence: str) -> None:

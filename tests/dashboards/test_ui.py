@@ -16,6 +16,7 @@ import pytest
 
 from dashboards import ui
 from store.mlflow_mirror import MlflowMirror
+from store.mlflow_words import EXPERIMENT
 from store.repository import Store
 from tests.store.examples import begin, finished, spec
 
@@ -109,7 +110,7 @@ def test_the_links_lead_to_the_sweeps_runs_and_nothing_survives_the_end(mirror_u
                 json={"experiment_ids": [experiment], "filter": f"tags.trial_id = '{trial}'"},
             ).json()
             run = client.get("/runs/get", params={"run_id": one.rsplit("/", 1)[1]}).json()
-        assert about["experiment"]["name"] == ui.EXPERIMENT
+        assert about["experiment"]["name"] == EXPERIMENT
         assert len(found["runs"]) == 1
         assert run["run"]["info"]["run_name"] == "quickstart"
         with httpx.Client(trust_env=False, timeout=30) as client:
@@ -180,9 +181,3 @@ def test_a_password_is_not_to_be_seen_and_sigterm_ends_all(mirror_url: str) -> N
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(60) == 0
         assert not [pid for pid in below if alive(pid)]
-
-
-def test_the_experiment_is_the_mirrors() -> None:
-    from store.mlflow_runs import EXPERIMENT
-
-    assert ui.EXPERIMENT == EXPERIMENT

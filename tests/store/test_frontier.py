@@ -97,6 +97,14 @@ def test_costs_in_units_are_measured_from_the_worst_seen() -> None:
     assert hypervolume(points, objectives) == {"digits": pytest.approx(300)}
 
 
+def test_a_minimised_quality_is_better_the_smaller_it_is() -> None:
+    points = [row(2.0, 0.2), row(1.9, 0.25), row(1.8, 0.5), row(1.95, 0.6)]  # bits per byte
+    objectives: Objectives = {"quality": "minimize", "flops": "minimize"}
+    assert on_frontier(points, objectives) == [True, True, True, False]
+    assert reference(points, objectives) == {"digits": {"quality": 2.0, "flops": 1.0}}
+    assert hypervolume(points, objectives) == {"digits": pytest.approx(0.1 * 0.75 + 0.1 * 0.5)}
+
+
 def test_workloads_do_not_compete() -> None:
     points = [row(0.9, 0.5), replace(row(0.1, 0.9), workload="recall")]
     assert on_frontier(points, QUALITY_AND_FLOPS) == [True, True]

@@ -239,8 +239,17 @@ def test_sqlite_is_readable_with_plain_sql(tmp_path: object) -> None:
     connection.close()
 
 
-def test_equal_values_give_equal_json() -> None:
-    assert serialization.to_json({"b": 1, "a": [1.5, None]}) == '{"a":[1.5,null],"b":1}'
+def test_workloads_and_objectives_keep_the_order_of_the_file(store: Store) -> None:
+    objectives = {"quality": "maximize", "weights": "minimize", "flops": "minimize"}
+    workloads = {"b": {"objectives": objectives}, "a": {"objectives": objectives}}
+    store.begin_sweep("quickstart", "", {"workloads": workloads}, [], [])
+    stored = store.objectives("quickstart")
+    assert [*stored] == ["b", "a"]
+    assert [*stored["b"]] == [*objectives]
+
+
+def test_equal_values_have_equal_digests_and_nothing_unwritable_is_written() -> None:
+    assert serialization.digest({"b": 1, "a": [1.5]}) == serialization.digest({"a": [1.5], "b": 1})
     with pytest.raises(ValueError, match="not JSON compliant"):
         serialization.to_json({"a": float("nan")})
 
