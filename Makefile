@@ -16,7 +16,8 @@ lint: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.dev  ## engine overhead beside Ray Tune, in one run
+bench: .venv/.dev  ## frontier with uncertainty; engine overhead beside Ray Tune
+	$(BIN)/python -m tests.benchmarks.uncertainty
 	$(BIN)/python -m tests.benchmarks.engine
 
 fidelity: .fidelity/.base  ## what kvpress keeps, for the tests to compare our methods with

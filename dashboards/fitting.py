@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,6 +49,16 @@ class FittingTable:
         if left_out:
             yield Text(f"Left out, too narrow: {', '.join(reversed(left_out))} (all with --json)")
         yield ""
+
+
+def properties(lines: Mapping[str, str]) -> FittingTable:
+    """One thing, a line for each of its properties; what is not known is left out."""
+    known = {name: text for name, text in lines.items() if text}
+    columns = [
+        Column("", list(known), justify="left"),
+        Column("", list(known.values()), justify="left", folds=True),
+    ]
+    return FittingTable("", columns)
 
 
 def _table(columns: Sequence[Column]) -> Table:

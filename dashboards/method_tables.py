@@ -6,13 +6,14 @@ Only Rich is imported. Rows are those of the listing, ready for ``--json``.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from dashboards.fitting import Column, FittingTable
+from dashboards.fitting import Column, FittingTable, properties
 
 Row = Mapping[str, Any]
 SHOWN_KEEP: Final = "0.25"
@@ -24,11 +25,12 @@ _CODE: Final = {
     "read elsewhere": "reimplementation read",
     "used": "authors' code at work",
 }
-_LEGEND = (
+_EVIDENCE = (
     "evidence: the part of the paper that is implemented, ✓ if a test checks it against a slow, "
-    "plain version; the authors' code; kvpress keeps the same; beside random tokens at keep "
-    f"{SHOWN_KEEP}: gain in mean outcome, p, task. tier: effort, 1 least. All with --json."
+    "plain version; the authors' code; kvpress keeps the same. "
 )
+_BESIDE = f"beside random tokens at keep {SHOWN_KEEP}: gain in mean outcome, p, task. "
+_TIER = "tier: effort, 1 least. All with --json, one with its id."
 
 
 def methods_table(rows: Sequence[Row]) -> RenderableType:
@@ -38,17 +40,24 @@ def methods_table(rows: Sequence[Row]) -> RenderableType:
         families.setdefault((row["family"], row["status"]), []).append(row)
     if not families:
         return Text("Methods: none")
-    counts = [sum(row["status"] == status for row in rows) for status in ("implemented", "planned")]
-    title = Text(f"Methods: {counts[0]} implemented, {counts[1]} planned\n", style="bold")
+    counts = Counter(row["status"] for row in rows)
+    counted = ", ".join(f"{number} {status}" for status, number in counts.items())
     tables = [_family_table(*key, members) for key, members in families.items()]
-    return Group(title, *tables, *_tasks_of(rows), Text(_LEGEND))
+    title = Text(f"Methods: {counted}\n", style="bold")
+    return Group(title, *tables, *_tasks_of(rows), Text(_legend(rows)))
+
+
+def _legend(rows: Sequence[Row]) -> str:
+    """What the columns mean that these rows fill."""
+    evidence = _EVIDENCE * any(row["fidelity"] for row in rows)
+    return evidence + _BESIDE * any(row["measured"] for row in rows) + _TIER
 
 
 def evidence_text(row: Row) -> str:
     """What speaks for a method, in one line."""
     fidelity = row["fidelity"]
     if fidelity is None:
-        return "no paper" if row["paper"] is None else "nothing written down yet"
+        return "nothing written down yet" if row["paper"] else f"no paper: {row['summary']}"
     parts = [
         fidelity["equation"] + " ✓" * (fidelity["test"] is not None),
         _CODE.get(fidelity["code"], f"code {fidelity['code']}"),
@@ -60,12 +69,7 @@ def evidence_text(row: Row) -> str:
 
 def method_page(row: Row) -> RenderableType:
     """One method, a line for each of its properties; what is not known is left out."""
-    lines = {name: text for name, text in _page_lines(row).items() if text}
-    columns = [
-        Column("", list(lines), justify="left"),
-        Column("", list(lines.values()), justify="left", folds=True),
-    ]
-    return FittingTable("", columns)
+    return properties(_page_lines(row))
 
 
 def comparison_text(comparison: Row) -> str:
@@ -87,12 +91,26 @@ def _family_table(family: str, status: str, rows: Sequence[Row]) -> FittingTable
         Column("training", [_short(row["training"]) for row in rows], justify="left"),
         Column("place", [" ".join(row["places"]) for row in rows], justify="left"),
     ]
-    if status == "planned":
-        last = Column("paper", [row["paper"] for row in rows], justify="left", folds=True)
-    else:
-        texts = [evidence_text(row) for row in rows]
-        last = Column("evidence", texts, justify="left", folds=True)
+    heading, text_of = _LAST[status]
+    last = Column(heading, [text_of(row) for row in rows], justify="left", folds=True)
     return FittingTable(f"{family}: {len(rows)} {status}", [*columns, last])
+
+
+def _summary(row: Row) -> str:
+    masks = " Only masks: its savings are simulated." if row["simulated"] else ""
+    return f"{row['summary']}{masks}"
+
+
+def _paper(row: Row) -> str:
+    return str(row["paper"])
+
+
+_LAST: Final[Mapping[str, tuple[str, Callable[[Row], str]]]] = {
+    "implemented": ("evidence", evidence_text),
+    "external": ("what it does", _summary),
+    "planned": ("paper", _paper),
+}
+"""The last column of a family's table, by status."""
 
 
 def _tasks_of(rows: Sequence[Row]) -> list[RenderableType]:
@@ -113,6 +131,7 @@ def _page_lines(row: Row) -> dict[str, str]:
     own = row.get("hyperparameters", {})
     return {
         "method": f"{row['id']} ({row['family']}, {row['status']})",
+        "what": row["summary"] or "",
         "paper": row["paper"] or "",
         "arXiv": f"https://arxiv.org/abs/{row['arxiv']}" if row["arxiv"] else "",
         "equation": fidelity.get("equation", ""),
@@ -124,13 +143,20 @@ def _page_lines(row: Row) -> dict[str, str]:
         "beside random": "\n".join(map(comparison_text, row["measured"])),
         "tier, training": f"{row['tier'] or '-'}, {row['training']}",
         "place": ", ".join(row["places"]),
+        "simulated": _simulated(row["simulated"]),
         "tasks": ", ".join(row["workloads"]),
         "paper's schedule": row.get("schedule", ""),
         "needs": ", ".join(row.get("needs", [])),
         "hyperparameters": "\n".join(f"{name} = {text}" for name, text in own.items()),
         "yaml": row.get("yaml", ""),
+        "environment": row.get("environment") or "",
         "about": row.get("about", ""),
     }
+
+
+def _simulated(metrics: Sequence[str]) -> str:
+    """Costs that no frontier takes from this method."""
+    return f"{', '.join(metrics)}: on no frontier over them" if metrics else ""
 
 
 def _beside_random(comparisons: Sequence[Row]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:  # their imports take longer than a table takes to print
     from store.frontier import Objectives, SeedGroup
@@ -89,7 +89,26 @@ def by_workload(points: Iterable[Point]) -> dict[str, list[Point]]:
     return groups
 
 
-def variant_labels(points: Iterable[Point]) -> dict[tuple[str, str], str]:
+class Variant(Protocol):
+    """A method with its hyperparameters."""
+
+    @property
+    def method(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def hyperparameters_json(self) -> str:
+        """Canonical, so that equal ones are equal texts."""
+        ...
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """The same, parsed."""
+        ...
+
+
+def variant_labels(points: Iterable[Variant]) -> dict[tuple[str, str], str]:
     """A name for every method and hyperparameters (JSON): what distinguishes it is in brackets."""
     by_variant = {(point.method, point.hyperparameters_json): point for point in points}
     chosen = {variant: point.hyperparameters for variant, point in by_variant.items()}

@@ -198,31 +198,6 @@ def _counted(title: str, headings: Sequence[str], counts: Counter[KeyT]) -> Fitt
     return FittingTable(title, columns)
 
 
-def plain_table(title: str, rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """Any rows with equal keys; long texts run over several lines."""
-    if not rows:
-        return Text(f"{title}: none")
-    columns = [
-        Column(key, [_text(row.get(key)) for row in rows], justify="left", folds=number > 0)
-        for number, key in enumerate(rows[0])
-    ]
-    return FittingTable(title, columns)
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, Mapping):
-        return _pairs(value)
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_text, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _pairs(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={_text(value)}" for name, value in values.items())
-
-
 def _some(names: Iterable[str]) -> str:
     listed = list(names)
     more = len(listed) - 3

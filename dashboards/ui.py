@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 
 from dashboards.mlflow_server import address, free_port, mlflow_server, require_free
+from store.mlflow_words import EXPERIMENT
 from store.repository import Store
 from store.url import absolute, masked, sqlite_file
 
-EXPERIMENT = "paretoken"
 _MOST_RUNS = 10
 """Sweeps whose runs are linked one by one."""
 

@@ -77,6 +77,16 @@ class Method(BaseModel):
         return self.places
 
     @property
+    def components(self) -> tuple[Method, ...]:
+        """Other methods that this one is made of."""
+        return ()
+
+    @property
+    def revision(self) -> int:
+        """What tells results of older code apart: its own version, raised by its components'."""
+        return self.version + sum(part.revision - 1 for part in self.components)
+
+    @property
     def fixed_ratio(self) -> float | None:
         """The one keep ratio there is, for methods that have no budget to turn; else None.
 
@@ -114,7 +124,8 @@ class TokenMethod(Method, Generic[ContextT]):
     needs_next_attention: ClassVar[bool] = False
     """Whether the next block's attention is needed, computed one step ahead."""
     needs_future: ClassVar[bool] = False
-    """Whether the attention to come is needed, which a rehearsal without compression finds out."""
+    """Whether what tokens will be good for is needed, which a rehearsal without compression finds
+    out: attention to come for a cache, relevance for the answer elsewhere."""
     proportional_attention: ClassVar[bool] = False
     """Whether later blocks add log(size) to attention logits, as ToMe proposes (eq. 1)."""
 

@@ -25,7 +25,7 @@ class TokenContext:
 
     ``sizes_BN`` (float) says how many original tokens each token stands for; ``num_keep`` is the
     budget, 1 <= num_keep < N; ``generator`` is the only source of randomness a method may use, a
-    CPU generator seeded per trial, batch and layer.
+    CPU generator seeded per trial, place, batch and layer.
     """
 
     places: ClassVar[tuple[Place, ...]] = ("vision", "vlm", "kv", "prompt")
@@ -59,11 +59,17 @@ class TokenContext:
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureContext(TokenContext):
-    """Tokens with a feature vector each, ``hidden_BND``; what all visual places have in common."""
+    """Tokens with a feature vector each, ``hidden_BND``; what all visual places have in common.
+
+    ``future_BN`` says how relevant each token is, at this very place, for what the uncompressed
+    model answers (:mod:`methods.backbones.relevance`), for methods that declare ``needs_future``
+    and where the answer is known; a merged token has the relevance of its parts together.
+    """
 
     places: ClassVar[tuple[Place, ...]] = ("vision", "vlm")
 
     hidden_BND: Tensor
+    future_BN: Tensor | None = None
 
     @property
     def compared(self) -> Tensor:

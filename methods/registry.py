@@ -14,12 +14,12 @@ from typing import Any
 
 import methods
 from methods.base import Method
-from methods.kvpress import _press
+from methods.kvpress import _environment, _press
 from methods.naming import unknown as unknown
 from methods.places import Place
 
 CONTROLS = "controls"
-PRESSES = "kvpress"
+PRESSES = _environment.NAME
 NOT_FAMILIES = frozenset({"backbones"})
 
 
@@ -68,10 +68,12 @@ def presses() -> dict[str, MethodEntry]:
 
 def entry(method_id: str) -> MethodEntry:
     """The entry of ``method_id``. Raises ValueError that names the nearest id."""
-    try:
-        return (entries() | presses())[method_id]
-    except KeyError:
-        raise ValueError(unknown("method", method_id, entries())) from None
+    is_press = _environment.is_press(method_id)
+    known = presses() if is_press else entries()
+    if method_id not in known:
+        reason = _press.why_unknown(method_id) if is_press else ""
+        raise ValueError(unknown("method", method_id, known) + reason)
+    return known[method_id]
 
 
 def build(method_id: str, hyperparameters: dict[str, Any]) -> Method:

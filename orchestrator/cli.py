@@ -6,13 +6,43 @@ and ``status`` and ``frontier`` start neither Ray nor torch nor MLflow.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
+from typer.core import TyperGroup
+
+from orchestrator import question_commands
+from orchestrator.console import (
+    Json,
+    Maximum,
+    Minimum,
+    StoreUrl,
+    Sweep,
+    Workload,
+    log,
+    open_store,
+    pairs,
+    print_json,
+    show,
+    show_rows,
+    store_url,
+)
+from orchestrator.question_commands import frontier_odds
+
+
+class IdOrCommand(TyperGroup):
+    """A group in which an id stands for the command that describes what it names."""
+
+    shown_by: ClassVar[str] = "show"
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """``ID`` is ``show ID``, unless it is a command."""
+        known = args[0] in self.commands
+        return super().resolve_command(ctx, args if known else [self.shown_by, *args])
+
 
 app = typer.Typer(
     name="paretoken",
@@ -22,21 +52,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-backbones_app = typer.Typer(help="Reference backbones: list them, train them again.")
+backbones_app = typer.Typer(
+    cls=IdOrCommand, help="Reference backbones: list them, describe one, train them again."
+)
 app.add_typer(backbones_app, name="backbones", invoke_without_command=True)
 
 File = Annotated[Path, typer.Argument(help="The sweep file (YAML).")]
-Sweep = Annotated[str, typer.Argument(help="Name of a sweep, as in its file.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-StoreUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--store",
-        envvar="PARETOKEN_STORE",
-        show_default="sqlite:///.paretoken/paretoken.db",
-        help="sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE",
-    ),
-]
 
 
 @app.command()
@@ -47,7 +68,7 @@ def plan(file: File, as_json: Json = False) -> None:
     from sweeps.plan import plan as make_plan
 
     planned = make_plan(load_sweep(file))
-    _print(as_json, tables.plan_rows(planned), lambda: tables.plan_table(planned))
+    show_rows(as_json, tables.plan_rows(planned), lambda: tables.plan_table(planned))
 
 
 @app.command()
@@ -64,12 +85,12 @@ def run(
     from dashboards import tables
     from orchestrator.sweep import run_sweep
 
-    done = run_sweep(file, _url(store), address)
+    done = run_sweep(file, store_url(store), address)
     if as_json:
-        _print_json(done.report.row())
+        print_json(done.report.row())
     else:
-        _show(tables.frontier_table([row for row in done.rows if row.on_frontier]))
-        _show(done.summary)
+        show(tables.frontier_table([row for row in done.rows if row.on_frontier]))
+        show(done.summary)
     raise typer.Exit(done.report.exit_code)
 
 
@@ -82,22 +103,28 @@ def status(
     """Sweeps and how far they are."""
     from dashboards import tables
 
-    with _open(store) as opened:
+    with open_store(store) as opened:
         rows = tables.status_rows(opened, sweep)
-    _print(as_json, rows, lambda: tables.status_table(rows))
+    show_rows(as_json, rows, lambda: tables.status_table(rows))
 
 
 @app.command()
 def frontier(
     sweep: Sweep,
-    workload: Annotated[str | None, typer.Option(help="Only this workload.")] = None,
-    maximum: Annotated[
-        list[str] | None,
-        typer.Option("--max", metavar="METRIC=VALUE", help="Budget, e.g. flops=0.5 (of baseline)."),
+    workload: Workload = None,
+    maximum: Maximum = None,
+    minimum: Minimum = None,
+    confidence: Annotated[
+        float | None,
+        typer.Option(
+            min=0.51,
+            max=0.9999,
+            help="Over all seeds, with each configuration's probability of being on it.",
+        ),
     ] = None,
-    minimum: Annotated[
-        list[str] | None,
-        typer.Option("--min", metavar="METRIC=VALUE", help="Floor, e.g. quality=0.95."),
+    epsilon: Annotated[
+        float | None,
+        typer.Option(min=0, help="The same, where so much quality is worth no cost at all."),
     ] = None,
     as_json: Json = False,
     store: StoreUrl = None,
@@ -106,11 +133,15 @@ def frontier(
     from dashboards import tables
     from dashboards.rows import stored_rows
 
-    upper, lower = _limits("--max", maximum), _limits("--min", minimum)
-    with _open(store) as opened:
+    upper, lower = pairs("--max", maximum), pairs("--min", minimum)
+    if confidence is not None or epsilon is not None:
+        sure, worthless = confidence or 0.95, epsilon or 0.0
+        frontier_odds(sweep, workload, upper, lower, sure, worthless, as_json, store)
+        return
+    with open_store(store) as opened:
         rows = stored_rows(opened, sweep, workload, upper, lower)
     best = [row for row in rows if row.on_frontier]
-    _print(
+    show_rows(
         as_json,
         tables.frontier_rows(best if upper or lower else rows),
         lambda: tables.frontier_table(best),
@@ -119,33 +150,50 @@ def frontier(
 
 @app.command()
 def methods(
-    method: Annotated[str | None, typer.Argument(metavar="[ID]", help="Describe one.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Argument(metavar="ID", help="Describe this one, e.g. tome or kvpress/KVzipPress."),
+    ] = None,
     family: Annotated[str | None, typer.Option(help="Only these, e.g. vision or kv-cache.")] = None,
-    status: Annotated[str | None, typer.Option(help="implemented or planned.")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="implemented, external (run by kvpress) or planned.")
+    ] = None,
     place: Annotated[str | None, typer.Option(help="Only what attaches there, e.g. vlm.")] = None,
     as_json: Json = False,
 ) -> None:
     """Methods, the papers still to come, and the evidence for each."""
     from dashboards import method_tables
-    from orchestrator import method_listings
+    from orchestrator import method_listings, method_pages
 
     if method is None:
         rows = method_listings.methods(family, status, place)
-        _print(as_json, rows, lambda: method_tables.methods_table(rows))
+        show_rows(as_json, rows, lambda: method_tables.methods_table(rows))
     else:
-        row = method_listings.method(method)
-        _print(as_json, row, lambda: method_tables.method_page(row))
+        row = method_pages.page(method)
+        show_rows(as_json, row, lambda: method_tables.method_page(row))
 
 
 @backbones_app.callback()
 def backbones(context: typer.Context, as_json: Json = False) -> None:
-    """Reference backbones that ship with the project."""
+    """Reference backbones that ship with the project; ``backbones ID`` describes one."""
     if context.invoked_subcommand is None:
-        from dashboards import tables
+        from dashboards import workload_tables
         from orchestrator import listings
 
         rows = listings.backbones()
-        _print(as_json, rows, lambda: tables.plain_table("Reference backbones", rows))
+        show_rows(as_json, rows, lambda: workload_tables.backbones_table(rows))
+
+
+@backbones_app.command(name=IdOrCommand.shown_by)
+def describe_backbone(
+    backbone: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False
+) -> None:
+    """Describe one; the word may be left out."""
+    from dashboards import workload_tables
+    from orchestrator import listings
+
+    row = listings.backbone(backbone)
+    show_rows(as_json, row, lambda: workload_tables.backbone_page(row))
 
 
 @backbones_app.command()
@@ -158,18 +206,27 @@ def train(
     """Train a reference backbone again from its recipe."""
     from orchestrator import listings
 
-    row = listings.train(backbone, seed, out or Path(f"{backbone}-seed-{seed}"), _log)
-    _print(as_json, row, lambda: "\n".join(f"{key}: {value}" for key, value in row.items()))
+    row = listings.train(backbone, seed, out or Path(f"{backbone}-seed-{seed}"), log)
+    show_rows(as_json, row, lambda: "\n".join(f"{key}: {value}" for key, value in row.items()))
 
 
 @app.command()
-def tasks(as_json: Json = False) -> None:
+def tasks(
+    task: Annotated[
+        str | None, typer.Argument(metavar="ID", help="Describe this one, e.g. threads.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Tasks that a workload can name."""
-    from dashboards import tables
+    from dashboards import workload_tables
     from orchestrator import listings
 
-    rows = listings.tasks()
-    _print(as_json, rows, lambda: tables.plain_table("Tasks", rows))
+    if task is None:
+        rows = listings.tasks()
+        show_rows(as_json, rows, lambda: workload_tables.tasks_table(rows))
+    else:
+        row = listings.task(task)
+        show_rows(as_json, row, lambda: workload_tables.task_page(row))
 
 
 @app.command()
@@ -177,7 +234,7 @@ def schema() -> None:
     """JSON Schema of the sweep file, for editors."""
     from sweeps.json_schema import json_schema
 
-    _print_json(json_schema())
+    print_json(json_schema())
 
 
 @app.command()
@@ -190,7 +247,7 @@ def serve(
     """Answer requests from the sweep's frontier, each within its budget."""
     from orchestrator.serving import release_of, serve_sweep
 
-    with _open(store) as opened:
+    with open_store(store) as opened:
         release = release_of(opened, sweep)
     serve_sweep(release, host=host, port=port)
 
@@ -203,7 +260,10 @@ def ui(
     """Open the sweeps in the MLflow UI."""
     from dashboards.ui import serve_ui
 
-    serve_ui(_url(store), port=port)
+    serve_ui(store_url(store), port=port)
+
+
+question_commands.register(app)
 
 
 def main() -> None:
@@ -216,53 +276,8 @@ def main() -> None:
     except (ValueError, OSError) as error:
         if os.environ.get("PARETOKEN_DEBUG"):
             raise
-        _log(f"paretoken: {error}")
+        log(f"paretoken: {error}")
         sys.exit(2)
-
-
-def _limits(option: str, pairs: list[str] | None) -> dict[str, float]:
-    limits = {}
-    for pair in pairs or []:
-        name, _, value = pair.partition("=")
-        try:
-            limits[name] = float(value)
-        except ValueError:
-            raise ValueError(f"{option} {pair!r}: write METRIC=NUMBER, e.g. flops=0.5") from None
-    return limits
-
-
-def _url(store: str | None) -> str:
-    from store.url import absolute, default_url
-
-    return absolute(store) if store else default_url()
-
-
-def _open(store: str | None) -> Any:
-    from store.repository import Store
-
-    return Store(_url(store))
-
-
-def _print(as_json: bool, rows: Any, table: Any) -> None:
-    if as_json:
-        _print_json(rows)
-    else:
-        _show(table())
-
-
-def _print_json(rows: Any) -> None:
-    sys.stdout.write(json.dumps(rows, indent=2, default=str) + "\n")
-
-
-def _show(renderable: Any) -> None:
-    from rich.console import Console
-
-    Console(soft_wrap=isinstance(renderable, str)).print(renderable)
-
-
-def _log(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -1,51 +1,46 @@
-"""Every method, implemented or planned, with what speaks for it: rows of plain values."""
+"""Every method, ours, another library's or planned, with what speaks for it: plain values."""
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
 
-import yaml
-
 from methods import registry
 from methods.backbones.registry import adapters
+from methods.base import Method
 from methods.catalogue import CatalogueRow, catalogue
 from methods.evidence import evidence, measured
+from methods.kvpress._press import LIBRARY, Press
 from methods.naming import unknown
 from methods.places import PLACES, Place
 from methods.registry import MethodEntry
+from sweeps.schema_parts import first_sentence
 from sweeps.tasks import registry as tasks_registry
 
 Row = dict[str, Any]
-IMPLEMENTED, PLANNED = "implemented", "planned"
-NEEDS: Final = {
-    "needs_cls": "the class token's attention",
-    "needs_attention": "the block's whole attention (N x N)",
-    "needs_next_attention": "the next block's attention, one step ahead",
-    "needs_future": "the attention to come, from a rehearsal",
-    "proportional_attention": "log(size) added to later attention logits",
-}
-"""Class variables of methods, in words."""
+IMPLEMENTED, EXTERNAL, PLANNED = "implemented", "external", "planned"
+STATUSES: Final = (IMPLEMENTED, EXTERNAL, PLANNED)
+"""Written here, run by another library in an environment of its own, still to come."""
+_ARXIV: Final = "https://arxiv.org/abs/"
 
 
 def methods(
     family: str | None = None, status: str | None = None, place: str | None = None
 ) -> list[Row]:
-    """Implemented methods by family, then the catalogue's papers that are still to come.
+    """Implemented methods by family, presses, then the catalogue's papers still to come.
 
     ``family`` is a folder of ours or a family of the catalogue. Raises ValueError that names the
     nearest for a family, status or place that does not exist.
     """
     entries = registry.entries().values()
+    presses = registry.presses().values()
     known = {_catalogue_id(entry) for entry in entries}
     planned = [_planned(row) for row in catalogue().values() if row.id not in known]
-    rows = [*map(_implemented, entries), *planned]
+    rows = [*map(_implemented, entries), *map(_external, presses), *planned]
     families = {row[key] for row in rows for key in ("family", "survey_family")} - {None}
     _require("family", family, families)
-    _require("status", status, (IMPLEMENTED, PLANNED))
+    _require("status", status, STATUSES)
     _require("place", place, PLACES)
     return [
         row
@@ -56,35 +51,11 @@ def methods(
     ]
 
 
-def method(method_id: str) -> Row:
-    """Everything about one method. Raises ValueError that names the nearest id."""
-    listed = {row["id"]: row for row in methods()}
-    if method_id not in listed:
-        raise ValueError(unknown("method", method_id, listed))
-    row = listed[method_id]
-    if row["status"] == PLANNED:
-        return row
-    entry = registry.entry(method_id)
-    return {
-        **row,
-        "schedule": entry.method.home.label,
-        "needs": [text for flag, text in NEEDS.items() if getattr(entry.method, flag, False)],
-        "version": entry.method.version,
-        "hyperparameters": _hyperparameters(entry),
-        "yaml": example(entry),
-        "about": _reflowed(inspect.getdoc(inspect.getmodule(entry.method)) or ""),
-    }
-
-
-def example(entry: MethodEntry) -> str:
-    """A line for a sweep file: the method with its defaults, or with values that make sense."""
+def example_of(entry: MethodEntry) -> Method:
+    """The method with its defaults, and an example where a hyperparameter has none."""
     fields = entry.method.model_fields
     required = {n: (f.examples or [None])[0] for n, f in fields.items() if f.is_required()}
-    built = entry.method(**required)
-    params = built.model_dump(mode="json", exclude_unset=not entry.stands_alone)
-    choice = {entry.id: params} if params else entry.id
-    written = yaml.safe_dump([choice], default_flow_style=True, sort_keys=False, width=10**6)
-    return f"methods: {written.strip()}"
+    return entry.method(**required)
 
 
 @cache
@@ -93,8 +64,12 @@ def workloads(places: tuple[Place, ...]) -> tuple[str, ...]:
     here = {
         adapter.places[0] for adapter in adapters().values() if set(adapter.places) & set(places)
     }
+    return _tasks_at(here)
+
+
+def _tasks_at(places: set[Place]) -> tuple[str, ...]:
     entries = tasks_registry.entries().values()
-    return tuple(entry.id for entry in entries if entry.task.place in here)
+    return tuple(entry.id for entry in entries if entry.task.place in places)
 
 
 def _implemented(entry: MethodEntry) -> Row:
@@ -102,13 +77,11 @@ def _implemented(entry: MethodEntry) -> Row:
     paper = entry.method.paper
     fidelity = evidence().get(entry.id)
     return {
-        "id": entry.id,
-        "family": entry.family,
+        **_registered(entry),
         "survey_family": survey.family if survey else None,
         "tier": survey.tier if survey else (1 if paper else None),
         "training": survey.training if survey else "training-free",
         "status": IMPLEMENTED,
-        "places": list(entry.places),
         "workloads": list(workloads(entry.places)),
         "paper": paper.title if paper else None,
         "arxiv": paper.arxiv if paper else None,
@@ -118,15 +91,47 @@ def _implemented(entry: MethodEntry) -> Row:
     }
 
 
+def _external(entry: MethodEntry) -> Row:
+    assert issubclass(entry.method, Press)
+    source = entry.method.source
+    arxiv = source.removeprefix(_ARXIV) if source and source.startswith(_ARXIV) else None
+    return {
+        **_registered(entry),
+        "survey_family": None,
+        "tier": 1,
+        "training": "training-free",
+        "status": EXTERNAL,
+        "workloads": list(_tasks_at(set(entry.places))),
+        "paper": _titles().get(arxiv) if arxiv else source,
+        "arxiv": arxiv,
+        "code": LIBRARY.code,
+        "fidelity": None,
+        "measured": [],
+    }
+
+
+def _registered(entry: MethodEntry) -> Row:
+    """What the class itself says."""
+    return {
+        "id": entry.id,
+        "family": entry.family,
+        "places": list(entry.places),
+        "summary": first_sentence(entry.method.__doc__),
+        "simulated": sorted(example_of(entry).simulated),
+    }
+
+
 def _planned(row: CatalogueRow) -> Row:
     return {
         "id": row.id,
         "family": row.family,
+        "places": [],
+        "summary": None,
+        "simulated": [],
         "survey_family": row.family,
         "tier": row.tier,
         "training": row.training,
         "status": PLANNED,
-        "places": [],
         "workloads": [],
         "paper": row.title,
         "arxiv": None,
@@ -136,11 +141,11 @@ def _planned(row: CatalogueRow) -> Row:
     }
 
 
-def _hyperparameters(entry: MethodEntry) -> dict[str, str]:
-    return {
-        name: f"{'required' if field.is_required() else repr(field.default)}: {field.description}"
-        for name, field in entry.method.model_fields.items()
-    }
+@cache
+def _titles() -> dict[str | None, str]:
+    """Titles of papers by arXiv id: presses of the same papers have no titles of their own."""
+    papers = [entry.method.paper for entry in registry.entries().values()]
+    return {paper.arxiv: paper.title for paper in (*papers, LIBRARY) if paper}
 
 
 def _catalogue_id(entry: MethodEntry) -> str | None:
@@ -150,8 +155,3 @@ def _catalogue_id(entry: MethodEntry) -> str | None:
 def _require(kind: str, value: str | None, choices: Sequence[str] | set[str]) -> None:
     if value is not None and value not in choices:
         raise ValueError(unknown(kind, value, choices))
-
-
-def _reflowed(text: str) -> str:
-    """Paragraphs and list items on one line each, for a terminal of any width."""
-    return re.sub(r"(?<!\n)\n(?![\n-])\s*", " ", text)

@@ -29,7 +29,8 @@ def markdown() -> str:
     families = dict.fromkeys(row["family"] for row in rows)
     parts = [_family(name, [row for row in rows if row["family"] == name]) for name in families]
     lines = sum(row["paper"] is not None for row in rows)
-    summary = f"<summary>{lines} methods of {len(parts)} families</summary>"
+    counted = f"{len(rows)} methods of {len(parts)} families, {lines} of them from papers"
+    summary = f"<summary>{counted}</summary>"
     return "\n\n".join([f"<details>{summary}", *parts, "</details>"])
 
 

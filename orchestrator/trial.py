@@ -55,6 +55,7 @@ def run_trial(spec: TrialSpec) -> TrialResult:
     try:
         metrics, outcomes = _measure(spec)
         measured = {"state": TrialState.FINISHED, "metrics": metrics, "outcomes": outcomes}
+        measured["clusters"] = build_task(spec).clusters()
     except Exception as error:
         measured = _failure(error)
     return TrialResult(

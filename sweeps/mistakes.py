@@ -7,7 +7,6 @@ error, so that the loader only has to add line and column.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable
@@ -22,6 +21,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+from methods import naming
 
 Loc = tuple[int | str, ...]
 """Path to a value of the file: keys and list indices from the top."""
@@ -156,7 +157,7 @@ def unknown_name(
     ``otherwise`` ends the sentence: what to write if none of the choices is meant.
     """
     names = tuple(choices)
-    nearest = nearest or next(iter(difflib.get_close_matches(value, names, n=1, cutoff=0.5)), None)
+    nearest = nearest or naming.nearest(value, names)
     hint = f"; did you mean {nearest!r}?" if nearest else ""
     listed = f" (choices: {', '.join(names)})" if names else ""
     sentence = f"unknown {kind} {show(value)}{hint}{listed}{otherwise}"

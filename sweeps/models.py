@@ -43,11 +43,15 @@ class ReferenceBackbone:
     """Seeds whose weights are there."""
 
     @property
+    def card(self) -> str:
+        """The model card; empty if there is none."""
+        page = self.path / "README.md"
+        return page.read_text(encoding="utf-8") if page.is_file() else ""
+
+    @property
     def summary(self) -> str:
         """First paragraph of the model card."""
-        card = self.path / "README.md"
-        text = card.read_text(encoding="utf-8") if card.is_file() else ""
-        paragraphs = [part for part in text.split("\n\n") if not part.startswith("#")]
+        paragraphs = [part for part in self.card.split("\n\n") if not part.startswith("#")]
         return " ".join(paragraphs[0].split()) if paragraphs else ""
 
 

@@ -27,16 +27,12 @@ def matching(pattern: str) -> list[MethodEntry]:
 
 
 def _candidates(name: str) -> dict[str, MethodEntry]:
-    return registry.presses() if _is_press(name) else registry.entries()
-
-
-def _is_press(name: str) -> bool:
-    return name.startswith(f"{registry.PRESSES}/")
+    return registry.presses() if _environment.is_press(name) else registry.entries()
 
 
 def names_of(entry: MethodEntry) -> tuple[str, ...]:
     """All names of a method: its id, alone and after each place and its folder."""
-    if _is_press(entry.id):
+    if _environment.is_press(entry.id):
         return (entry.id,)
     groups = dict.fromkeys((*entry.places, entry.family))
     return (entry.id, *(f"{group}/{entry.id}" for group in groups))
@@ -57,7 +53,7 @@ def parse_pattern(value: Any) -> str:
 
 def require_method(name: str, loc: Loc) -> None:
     """Raises ValidationError at ``loc`` unless the name stands for at least one method."""
-    if _is_press(name):
+    if _environment.is_press(name):
         _require_press(name, loc)
         return
     if matching(name):

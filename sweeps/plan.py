@@ -96,7 +96,7 @@ class _Variant:
     @classmethod
     def of(cls, entry: MethodEntry, method: Method) -> _Variant:
         params = method.model_dump(mode="json")
-        named = Named(id=entry.id, version=entry.method.version, params=params)
+        named = Named(id=entry.id, version=method.revision, params=params)
         changed = method.model_dump(mode="json", exclude_defaults=True)
         listed = ", ".join(f"{key}={value}" for key, value in changed.items())
         return cls(entry, method, named, f"{entry.id}({listed})" if listed else entry.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_right
 from collections.abc import Callable
 from functools import cached_property, partial
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 from methods.backbones.base import Backbone
 from methods.backbones.registry import adapter_for
 from methods.base import InfeasibleError, Method
+from methods.places import Place
 from methods.registry import entry as method_entry
 from methods.schedule import Schedule, Uniform, num_held
 from sweeps.keep import Keep
@@ -35,6 +37,7 @@ class Site:
         self.measure = measure
         self.ratios: dict[tuple[Keep, Schedule], float | Refusal] = {}
         self.reasons: dict[str, str | None] = {}
+        self.layers: dict[Place, int] = {}
 
     def require_match(self) -> None:
         """Raises Refusal where model and task do not fit each other."""
@@ -59,6 +62,7 @@ class Site:
             return self._spec(named, method.home, method.fixed_ratio)
         schedule = method.home if schedule is None else schedule
         ratio = self._ratio(keep, schedule)
+        self._require_fit(method, schedule, ratio)
         if method.changes_nothing(ratio):
             return self._baseline
         if named.id == BASELINE:
@@ -120,7 +124,28 @@ class Site:
             return f"{error} ({self.name})"
         config = self.model.config
         found = (self._read(partial(self.adapter.why_not, config, s.method)) for s in stages)
-        return next((reason for reason in found if reason is not None), None)
+        idle = (self.task.nothing_for(stage.place) for stage in stages)
+        reasons = itertools.chain(found, idle)
+        return next((reason for reason in reasons if reason is not None), None)
+
+    def _require_fit(self, method: Method, schedule: Schedule, ratio: float) -> None:
+        """Raises Refusal where a schedule needs other layers, or stages cannot work together."""
+        stages = self.adapter.stages(method, schedule, ratio)
+        layers = [self._layers_at(stage.place) for stage in stages]
+        try:
+            for stage, num_layers in zip(stages, layers, strict=True):
+                stage.schedule.held(stage.keep_ratio, num_layers)
+        except ValueError as error:
+            raise Refusal(str(error)) from None
+        reason = self.adapter.why_not_together(stages, self.num_layers)
+        if reason is not None:
+            raise Refusal(reason)
+
+    def _layers_at(self, place: Place) -> int:
+        if place not in self.layers:
+            read = partial(self.adapter.layers_at, self.model.config, place)
+            self.layers[place] = self._read(read)
+        return self.layers[place]
 
     def _ratio(self, keep: Keep, schedule: Schedule) -> float:
         """The keep ratio that a budget means here. Raises Refusal."""
@@ -135,10 +160,6 @@ class Site:
         return found
 
     def _resolved(self, keep: Keep, schedule: Schedule) -> float:
-        try:
-            schedule.held(1.0, self.num_layers)
-        except ValueError as error:
-            raise Refusal(str(error)) from None
         if keep.unit == "ratio":
             ratio = keep.amount
             if ratio < 1 and num_held(ratio, self.num_tokens) == self.num_tokens:
@@ -159,7 +180,10 @@ class Site:
             raise Refusal(f"{keep.label}: the whole cache takes {whole:,} bytes")
 
         def num_bytes(tokens: int) -> float:
-            held = schedule.held(tokens / self.num_tokens, self.num_layers)
+            try:
+                held = schedule.held(tokens / self.num_tokens, self.num_layers)
+            except ValueError as error:
+                raise Refusal(str(error)) from None
             layers = sum(num_held(fraction, self.num_tokens) for fraction in held)
             return layers * per_token / self.num_layers
 

@@ -36,6 +36,7 @@ from sweeps.yaml_tree import Tree
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$")]
 Seed = Annotated[int, Strict(), Field(ge=0, lt=2**31)]
 T = TypeVar("T")
+_BETTER: dict[Direction, str] = {"maximize": "when larger", "minimize": "when smaller"}
 
 
 class Axes(Part):
@@ -196,7 +197,12 @@ class SweepSpec(Axes):
         for name, workload in self.workloads.items():
             own = workload.objectives is not None
             loc: Loc = ("workloads", name, "objectives") if own else ("objectives",)
-            for objective in (workload.objectives if own else self.objectives) or {}:
+            directions = (workload.objectives if own else self.objectives) or {}
+            right = tasks_registry.entry(workload.task.id).task.direction
+            if directions.get("quality", right) != right:
+                sentence = f"quality of {name} is better {_BETTER[right]}: write {right}"
+                found.append(wrong(sentence, (*loc, "quality"), value=directions["quality"]))
+            for objective in directions:
                 if objective in CACHE_COSTS and workload.place == "vision":
                     sentence = f"{name} has no key/value cache, so {objective!r} is not measured"
                     found.append(wrong(sentence, (*loc, objective), at_key=True))

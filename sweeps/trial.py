@@ -104,7 +104,7 @@ class Metrics(_Frozen):
     """
 
     quality: float
-    """Mean outcome, in [0, 1]."""
+    """Mean outcome: in [0, 1], or in the unit of a task whose metric has one."""
     quality_se: float
     """Standard error of the mean over examples."""
     num_examples: int
@@ -171,6 +171,8 @@ class TrialResult:
     metrics: Metrics | None = None
     outcomes: list[float] = field(default_factory=list)
     """Outcome per example, in the task's order."""
+    clusters: list[int] = field(default_factory=list)
+    """Which examples hang together; empty where the task does not say."""
     failure: FailureKind | None = None
     error: str | None = None
     """One clear sentence (and a traceback for bugs)."""

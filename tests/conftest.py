@@ -101,11 +101,10 @@ def sqlite_mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def vit_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Hugging Face model of the digits task: 144 patches, 4 layers."""
-    import torch
-    from transformers import ViTConfig, ViTForImageClassification
+    from tests.models import save_vit
 
-    folder = tmp_path_factory.mktemp("models") / "vit"
-    config = ViTConfig(
+    return save_vit(
+        tmp_path_factory.mktemp("models") / "vit",
         image_size=48,
         patch_size=4,
         hidden_size=16,
@@ -114,19 +113,15 @@ def vit_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_attention_heads=2,
         num_labels=10,
     )
-    torch.manual_seed(0)
-    ViTForImageClassification(config).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
 def llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Hugging Face model of the recall task: a token's keys and values take 256 bytes."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from tests.models import save_llama
 
-    folder = tmp_path_factory.mktemp("models") / "llama"
-    config = LlamaConfig(
+    return save_llama(
+        tmp_path_factory.mktemp("models") / "llama",
         vocab_size=256,
         hidden_size=32,
         intermediate_size=32,
@@ -135,9 +130,6 @@ def llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_key_value_heads=2,
         max_position_embeddings=1024,
     )
-    torch.manual_seed(0)
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
 
 
 def _prepared(server: PostgresServer, script: str) -> str:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from methods import registry
+from methods.places import PLACES
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("methods", "sweeps", "store", "orchestrator", "dashboards")
 
@@ -58,3 +61,14 @@ def test_the_walk_through_adds_a_working_method(checkout: Path) -> None:
         "print([(r.state.value, r.error) for r in results])",
     )
     assert planned.count("finished") == 3, planned
+
+
+def test_every_place_has_a_row_with_a_method_that_attaches_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| `methods/(\w+)/(\w+)\.py` \|$", text, re.MULTILINE)
+    assert {place for place, *_ in rows} == set(PLACES)
+    for place, derive, family, name in rows:
+        found = registry.entry(name.replace("_", "-"))
+        assert (found.family, place in found.places) == (family, True)
+        (first, *_) = re.findall(r"`(\w+)(?:\[\w+\])?`", derive)
+        assert first in {base.__name__ for base in found.method.__mro__}

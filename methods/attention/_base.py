@@ -20,9 +20,10 @@ class ReadContext:
     """One decoding step in one layer, before it reads its cache.
 
     ``query_BHD`` is the new token's query, ``keys_BKSD`` are all entries with the new token's own
-    last, both after rotary embedding. ``num_read`` is the budget, 1 <= num_read < S. ``step`` lives
-    for one step, from the first layer to the last; ``sequence`` for one layer of one prompt and its
-    answer, for summaries of entries that need not be made again.
+    last, both after rotary embedding. ``num_read`` is the budget, 1 <= num_read < S, or S where a
+    layer is asked for the sake of others. ``step`` lives for one step, from the first layer to the
+    last; ``sequence`` for one layer of one prompt and its answer, for summaries of entries that
+    need not be made again.
     """
 
     query_BHD: Tensor
@@ -75,6 +76,18 @@ class SparseAttention(Method):
 
     places: ClassVar[tuple[Place, ...]] = ("attention",)
 
+    def reads_all(self, layer: int) -> bool:  # noqa: ARG002
+        """Whether this layer reads everything, whatever the budget."""
+        return False
+
+    def chooses_for_others(self, layer: int) -> bool:  # noqa: ARG002
+        """Whether layers behind read what this one chooses.
+
+        It is then asked even where it reads everything itself, and entry s has to be the same token
+        in all of these layers.
+        """
+        return False
+
     def read(self, ctx: ReadContext) -> Reading | None:
         """The entries to read, ``ctx.num_read`` of them; None reads all.
 
@@ -85,7 +98,11 @@ class SparseAttention(Method):
 
 def best(scores_BKS: Tensor, num_read: int) -> Tensor:
     """The ``num_read`` best entries by score, ascending; the last entry is always one of them."""
+    return ranked(scores_BKS)[..., :num_read].sort(dim=-1).values
+
+
+def ranked(scores_BKS: Tensor) -> Tensor:
+    """All entries from the best to the worst; the last entry always comes first."""
     scores_BKS = scores_BKS.clamp(max=torch.finfo(scores_BKS.dtype).max)
     scores_BKS[..., -1] = torch.inf
-    order = scores_BKS.argsort(dim=-1, descending=True, stable=True)
-    return order[..., :num_read].sort(dim=-1).values
+    return scores_BKS.argsort(dim=-1, descending=True, stable=True)

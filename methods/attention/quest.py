@@ -35,9 +35,13 @@ class Quest(SparseAttention):
     page_size: int = Field(default=16, ge=1, description="Entries of a page.")
     full_layers: int = Field(default=2, ge=0, description="First layers that read everything.")
 
+    def reads_all(self, layer: int) -> bool:
+        """The first layers."""
+        return layer < self.full_layers
+
     def read(self, ctx: ReadContext) -> Reading | None:
         """Entries of the best pages, page by page until the budget is used up."""
-        if ctx.layer < self.full_layers:
+        if self.reads_all(ctx.layer):
             return None
         lows_BKPD, highs_BKPD = self._bounds(ctx)
         scores_BHP = self.upper_bounds(ctx, lows_BKPD, highs_BKPD)

@@ -1,12 +1,7 @@
 """One place inside every attention layer where queries, keys and masks can be seen.
 
-Transformers calls attention through a registry of functions. This module registers one, called
-:data:`NAME`, that runs PyTorch's scaled dot-product attention after showing its inputs to a *tap*,
-if any is attached to that attention module. Open every model with ``attn_implementation=NAME``,
-compressed or not: without a tap it is the library's own ``sdpa``, bit for bit.
-
-The mask function must be registered under the same name. Without it transformers builds no mask at
-all for an unknown attention name, and padded batches silently get wrong numbers.
+A *tap* is shown what an attention module is about to compute, and may change it. Only models that
+were opened with the function of :mod:`methods.backbones.library.tapped_attention` show anything.
 
 Shapes: B sequences, H query heads, K key/value heads, T queries, N keys, D channels of a head.
 """
@@ -17,15 +12,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any, Final
 
 from torch import Tensor, nn
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
-from transformers.modeling_utils import AttentionInterface
-
-NAME: Final = "paretoken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,39 +73,8 @@ def is_tapped(module: nn.Module) -> bool:
     return module in _taps
 
 
-def _grouped_as(call: AttentionCall, module: Any) -> Any:
-    """What tells the library how many query heads share a key/value head.
-
-    That is the module, unless a tap gave every query head keys and values of its own.
-    """
-    if call.key_BKND.shape[1] < call.query_BHTD.shape[1]:
-        return module
-    return SimpleNamespace(num_key_value_groups=1, is_causal=getattr(module, "is_causal", True))
-
-
-def _tapped_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    call = AttentionCall(query, key, value, attention_mask)
+def after_taps(module: nn.Module, call: AttentionCall) -> AttentionCall:
+    """What the taps of an attention module make of a call, one after another."""
     for tap in _taps.get(module, ()):
         call = tap(module, call)
-    output: tuple[Tensor, None] = sdpa_attention_forward(
-        _grouped_as(call, module),
-        call.query_BHTD,
-        call.key_BKND,
-        call.value_BKND,
-        call.mask,
-        **kwargs,
-    )
-    if call.gate_BT is None:
-        return output
-    return output[0] * call.gate_BT[..., None, None], None
-
-
-AttentionInterface.register(NAME, _tapped_attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+    return call

@@ -7,7 +7,7 @@ import itertools
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import nn
 
-from methods.backbones import attention_tap
 from methods.base import InfeasibleError, Method
 from methods.controls.identity import Identity
 from methods.places import PLACES, Place
@@ -69,6 +68,8 @@ class Compression:
     """Time spent in the method itself: scoring, building W and applying it."""
     reads: int = 0
     """How often an attention layer read a compressed state."""
+    rehearsals: int = 0
+    """Answers that were rehearsed: the passes for them draw what those draw that follow."""
 
     @contextmanager
     def timed(self, device: torch.device) -> Iterator[None]:
@@ -92,8 +93,8 @@ class Backbone(ABC):
     """Places whose attachment keeps the record, so that one is always there."""
     architectures: ClassVar[tuple[str, ...]]
     """Names in ``config.json``'s ``architectures`` that this adapter opens."""
-    model_class: ClassVar[Any]
-    """The Hugging Face class, or auto class, that reads such a model."""
+    model_class: ClassVar[str]
+    """Name of the Hugging Face class, or auto class, that reads such a model."""
 
     environment: ClassVar[str | None] = None
     """Environment in which the adapter works; None is that of this project."""
@@ -124,13 +125,23 @@ class Backbone(ABC):
         """Number of layers that a ``config.json`` describes."""
 
     @classmethod
+    def layers_at(cls, config: dict[str, Any], place: Place) -> int:  # noqa: ARG003
+        """Number of layers among which a schedule divides the budget of a place."""
+        return cls.layers_in(config)
+
+    @classmethod
     def load(cls, path: str, revision: str | None, dtype: torch.dtype) -> Self:
         """Open a local model directory or a hub id; only safetensors weights are accepted."""
-        model = cls.model_class.from_pretrained(
+        # what opens no model, such as a listing, does not wait seconds for transformers
+        import transformers
+
+        from methods.backbones.library.tapped_attention import NAME
+
+        model = getattr(transformers, cls.model_class).from_pretrained(
             path,
             revision=revision or "main",
             dtype=dtype,
-            attn_implementation=attention_tap.NAME,
+            attn_implementation=NAME,
             use_safetensors=True,
         )
         return cls(model)
@@ -152,8 +163,8 @@ class Backbone(ABC):
         """Compress every forward pass inside the block.
 
         ``seed`` fixes the methods' randomness: two blocks with equal arguments give equal bits.
-        Raises InfeasibleError if a method attaches nowhere here, RuntimeError if blocks nest, and
-        :class:`VacuousCompressionError` as :meth:`attach` does.
+        Raises InfeasibleError if a method attaches nowhere here or two cannot work together,
+        RuntimeError if blocks nest, and :class:`VacuousCompressionError` as :meth:`attach` does.
         """
         if self._record is not None:
             raise RuntimeError("this backbone is compressed already; compressed blocks do not nest")
@@ -161,7 +172,11 @@ class Backbone(ABC):
         with ExitStack() as stack:
             self._record = compression
             stack.callback(setattr, self, "_record", None)
-            for stage in self.stages(method, schedule, keep_ratio):
+            stages = self.stages(method, schedule, keep_ratio)
+            reason = self.why_not_together(stages, self.num_layers)
+            if reason is not None:
+                raise InfeasibleError(reason)
+            for stage in stages:
                 if stage.method.environment not in (None, self.environment):
                     raise InfeasibleError(f"{method.id()} runs in an environment of its own only")
                 stack.enter_context(self.attach(stage, seed, compression))
@@ -183,6 +198,11 @@ class Backbone(ABC):
             places = ", ".join(stage.place for stage in found)
             raise InfeasibleError(f"two stages of a stack cannot share a place: {places}")
         return [by_place[place] for place in PLACES if place in by_place]
+
+    @classmethod
+    def why_not_together(cls, stages: Sequence[Stage], num_layers: int) -> str | None:  # noqa: ARG003
+        """Why stages at different places cannot work together, in one sentence, or None."""
+        return None
 
     @classmethod
     def place_of(cls, method: Method, at: Place | None = None) -> Place:
@@ -224,12 +244,14 @@ def _plain(tensor: Any) -> Iterator[torch.Tensor]:
         yield from _plain(getattr(tensor, name))
 
 
-def layer_generator(seed: int, forward_pass: int, layer: int) -> torch.Generator:
+def layer_generator(seed: int, place: Place, forward_pass: int, layer: int) -> torch.Generator:
     """A CPU generator for one layer of one forward pass, counted from 0 within the block.
 
-    Equal arguments give equal draws in any process; different ones give unrelated draws.
+    A rehearsal and the pass that it foresees have one number. Equal arguments give equal draws in
+    any process; different ones give unrelated draws, so that the stages of a stack, each at a place
+    of its own, draw apart.
     """
-    digest = hashlib.sha256(f"{seed} {forward_pass} {layer}".encode()).digest()
+    digest = hashlib.sha256(f"{seed} {place} {forward_pass} {layer}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
 
 

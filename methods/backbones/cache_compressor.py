@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from methods.backbones.attention_tap import AttentionCall
 from methods.backbones.base import Compression, VacuousCompressionError, layer_generator
 from methods.backbones.foresight import Foresight
-from methods.backbones.kv_cache import EvictableLayer, RaggedLayer
 from methods.backbones.reading_masks import hiding, per_query_head, reading_mask
-from methods.base import InfeasibleError
 from methods.contexts import CacheContext
 from methods.kv._base import HeadwiseMethod, MergesValues
 from methods.schedule import num_held
 from methods.transform import TokenTransform
+
+if TYPE_CHECKING:
+    from methods.backbones.library.kv_cache import EvictableLayer
 
 
 @dataclass
@@ -206,7 +207,7 @@ class CacheCompressor:
             num_keep=num_keep,
             layer=layer,
             num_layers=len(self.held),
-            generator=layer_generator(self.seed, self.number, layer),
+            generator=layer_generator(self.seed, "kv", self.number, layer),
             keys_BND=keys.reshape(flat, num_cached, width),
             values_BND=values.reshape(flat, num_cached, width),
             queries_BGTD=query.reshape(flat, -1, *query.shape[2:]),
@@ -229,11 +230,10 @@ def _keep_headwise(
     layer: EvictableLayer, context: CacheContext, transform: TokenTransform, seen: int
 ) -> EvictableLayer:
     """A layer in which every head holds its own number of entries."""
-    if type(layer) is not EvictableLayer:
-        raise InfeasibleError("heads that differ in length cannot be stored in another format")
     flat = (transform.batch, transform.num_in, -1)
     heads_BF = transform.cols // context.num_in
     lengths_BK = heads_BF.new_zeros(transform.batch, context.num_heads)
     lengths_BK.scatter_add_(1, heads_BF, torch.ones_like(heads_BF))
     keys_BFD = transform(context.keys_BND.reshape(flat))
-    return RaggedLayer(keys_BFD, transform(context.values_BND.reshape(flat)), lengths_BK, seen)
+    values_BFD = transform(context.values_BND.reshape(flat))
+    return layer.ragged(keys_BFD, values_BFD, lengths_BK, seen)

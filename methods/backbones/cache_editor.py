@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from methods.backbones.base import Compression, VacuousCompressionError
-from methods.backbones.kv_cache import EvictableLayer
 from methods.edit._base import CacheEdit, Edit, EditContext
+
+if TYPE_CHECKING:
+    from methods.backbones.library.kv_cache import EvictableLayer
 
 MOVING_ROTATIONS = ("dynamic", "longrope")
 """Rotary embeddings whose frequencies follow the sequence's length."""

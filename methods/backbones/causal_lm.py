@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM
 
+from methods.attention._base import SparseAttention
 from methods.backbones.base import Compression, Stage
 from methods.backbones.cache_editor import why_keys_cannot_turn
 from methods.backbones.editable import EditablePrompts
@@ -39,7 +39,7 @@ class CausalLMBackbone(EditablePrompts):
         "Qwen2ForCausalLM",
         "Qwen3ForCausalLM",
     )
-    model_class: ClassVar[Any] = AutoModelForCausalLM
+    model_class: ClassVar[str] = "AutoModelForCausalLM"
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
@@ -47,8 +47,11 @@ class CausalLMBackbone(EditablePrompts):
 
     @classmethod
     def why_not(cls, config: dict[str, Any], method: Method) -> str | None:
-        """Models that do not attend to the whole prompt, and, for edits, whose keys cannot turn."""
-        resolved = _resolved(config)
+        """Models that do not attend to the whole prompt.
+
+        For edits also those whose keys cannot turn, for readers those with too few layers.
+        """
+        resolved = with_defaults(config)
         heads, kv_heads = resolved.num_attention_heads, resolved.num_key_value_heads
         if heads % kv_heads:
             return f"{heads} query heads cannot share {kv_heads} key/value heads evenly"
@@ -57,6 +60,8 @@ class CausalLMBackbone(EditablePrompts):
                 f"layers that see only the last {resolved.sliding_window} tokens hold a cache that "
                 "is cut already"
             )
+        if isinstance(method, SparseAttention):
+            return _reads_all(method, resolved.num_hidden_layers)
         return why_keys_cannot_turn(resolved) if isinstance(method, CacheEdit) else None
 
     @classmethod
@@ -70,7 +75,7 @@ class CausalLMBackbone(EditablePrompts):
 
         ``dtype`` is the name of a floating torch type, such as ``float32`` or ``bfloat16``.
         """
-        resolved = _resolved(config)
+        resolved = with_defaults(config)
         head_dim = getattr(resolved, "head_dim", None)
         if head_dim is None:
             head_dim = resolved.hidden_size // resolved.num_attention_heads
@@ -154,9 +159,17 @@ class CausalLMBackbone(EditablePrompts):
         )
 
 
-def _resolved(config: dict[str, Any]) -> Any:
+def with_defaults(config: dict[str, Any]) -> Any:
     """The configuration with the defaults of its model type filled in."""
+    from transformers import AutoConfig  # here for the reason that Backbone.load gives
+
     return AutoConfig.for_model(**config)
+
+
+def _reads_all(method: SparseAttention, num_layers: int) -> str | None:
+    if all(map(method.reads_all, range(num_layers))):
+        return f"{method.id()} reads the whole cache in each of the model's {num_layers} layers"
+    return None
 
 
 def _slides(config: Any) -> bool:

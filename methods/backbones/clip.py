@@ -6,15 +6,16 @@ channels, D channels, E channels of the shared embedding.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
-from transformers import CLIPModel, CLIPVisionConfig
 
 from methods.backbones.vision_tower import VisionBackbone, VisionTower, grid_of, require_finite
 from methods.backbones.vision_tower_block import Block
+from methods.backbones.vision_tower_reduction import Answer
 
 
 class CLIPBlock(Block):
@@ -49,27 +50,36 @@ class CLIPBlock(Block):
         return out_BMD
 
 
-def clip_tower(vision_model: Any) -> VisionTower:
+def clip_tower(vision_model: Any, answer: Answer | None = None) -> VisionTower:
     """The tower of a ``CLIPVisionModel``, wherever it stands, such as inside a LLaVA."""
     blocks = [CLIPBlock(layer) for layer in vision_model.encoder.layers]
     entrance = [vision_model.embeddings, vision_model.pre_layrnorm]
-    return VisionTower(entrance, blocks, grid_of(vision_model.config))
+    return VisionTower(entrance, blocks, grid_of(vision_model.config), answer)
 
 
 class CLIPBackbone(VisionBackbone):
     """A Hugging Face ``CLIPModel``."""
 
     architectures: ClassVar[tuple[str, ...]] = ("CLIPModel",)
-    model_class: ClassVar[Any] = CLIPModel
+    model_class: ClassVar[str] = "CLIPModel"
 
     @classmethod
     def tower_of(cls, model: Any) -> VisionTower:
         """The blocks of ``model.vision_model``."""
-        return clip_tower(model.vision_model)
+        return clip_tower(model.vision_model, partial(cls.answer_of, model))
+
+    @classmethod
+    def answer_of(cls, model: Any, hidden_BMD: Tensor) -> Tensor:
+        """The image's agreement with what it is itself taken for: its embedding's length, [B]."""
+        pooled_BD = model.vision_model.post_layernorm(hidden_BMD[:, 0])
+        lengths_B: Tensor = model.visual_projection(pooled_BD).norm(dim=-1)
+        return lengths_B
 
     @classmethod
     def layers_in(cls, config: dict[str, Any]) -> int:
         """Number of transformer blocks of the vision tower."""
+        from transformers import CLIPVisionConfig  # its defaults; see Backbone.load
+
         return int(CLIPVisionConfig(**config.get("vision_config", {})).num_hidden_layers)
 
     @property

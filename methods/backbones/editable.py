@@ -23,7 +23,6 @@ from methods.backbones.cache_editor import (
     known_cache,
     why_keys_cannot_turn,
 )
-from methods.backbones.kv_cache import new_cache
 from methods.backbones.reading import LanguageBackbone
 from methods.base import InfeasibleError, Method
 from methods.controls.identity import Identity
@@ -143,7 +142,7 @@ class EditablePrompts(LanguageBackbone):
     @torch.inference_mode()
     def _read_before(self, before_BT: Tensor) -> KnownCache:
         with self._unseen():
-            return known_cache(before_BT, new_cache(self.num_layers), self._read)
+            return known_cache(before_BT, self._empty_cache(), self._read)
 
     def _read(self, prompt_BT: Tensor, cache: Any) -> None:
         self.model.base_model(prompt_BT, past_key_values=cache, use_cache=True)

@@ -16,19 +16,20 @@ channels, D channels, V words.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, LlavaForConditionalGeneration
 
+from methods.backbones import attention_tap
 from methods.backbones.base import Compression, Stage
-from methods.backbones.causal_lm import CausalLMBackbone
+from methods.backbones.causal_lm import CausalLMBackbone, with_defaults
 from methods.backbones.llava_images import Images, VisualTokens
 from methods.backbones.reading import DECODER_PLACES, LanguageBackbone
 from methods.backbones.visual_compressor import VisualCompressor
+from methods.backbones.visual_rehearsal import VisualRehearsal
 from methods.backbones.visual_sequence import VisualSequence
 from methods.base import Method
 from methods.contexts import VisualLayout
@@ -41,17 +42,18 @@ class LlavaBackbone(LanguageBackbone):
     places: ClassVar[tuple[Place, ...]] = ("vlm", "kv", "vision", *DECODER_PLACES)
     recorded: ClassVar[tuple[Place, ...]] = ("vlm", "kv")
     architectures: ClassVar[tuple[str, ...]] = ("LlavaForConditionalGeneration",)
-    model_class: ClassVar[Any] = LlavaForConditionalGeneration
+    model_class: ClassVar[str] = "LlavaForConditionalGeneration"
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
         self._images = Images(self.model)
         self._visual: VisualCompressor | None = None
+        self._rehearsal: VisualRehearsal | None = None
 
     @classmethod
     def why_not(cls, config: dict[str, Any], method: Method) -> str | None:
         """Towers other than CLIP's and what the language model cannot do are out."""
-        resolved = AutoConfig.for_model(**config)
+        resolved = with_defaults(config)
         tower = resolved.vision_config.model_type
         if tower != "clip_vision_model":
             return f"its vision tower is a {tower}; only clip_vision_model is supported"
@@ -62,12 +64,19 @@ class LlavaBackbone(LanguageBackbone):
     @classmethod
     def layers_in(cls, config: dict[str, Any]) -> int:
         """Number of language layers; a cut may come before each of them."""
-        return int(AutoConfig.for_model(**config).text_config.num_hidden_layers)
+        return int(with_defaults(config).text_config.num_hidden_layers)
+
+    @classmethod
+    def layers_at(cls, config: dict[str, Any], place: Place) -> int:
+        """The vision tower's layers for patches, else the language model's."""
+        if place == "vision":
+            return int(with_defaults(config).vision_config.num_hidden_layers)
+        return cls.layers_in(config)
 
     @classmethod
     def kv_bytes_per_token(cls, config: dict[str, Any], dtype: str) -> int:
         """Bytes of keys and values that one token takes in all language layers together."""
-        text_config = AutoConfig.for_model(**config).text_config.to_dict()
+        text_config = with_defaults(config).text_config.to_dict()
         return CausalLMBackbone.kv_bytes_per_token(text_config, dtype)
 
     @property
@@ -188,6 +197,8 @@ class LlavaBackbone(LanguageBackbone):
             for layer in cache.layers:
                 layer.skip(sequence.num_visual - tokens.sequence.num_visual)
             left, embeddings_BSD = self._at_doorstep(cache, prompt_BT, tokens)
+            if self._rehearsal is not None:
+                self._rehearsal.read(left, embeddings_BSD, num_cached)
             self.model.model.language_model(
                 inputs_embeds=embeddings_BSD,
                 position_ids=left.positions,
@@ -206,6 +217,32 @@ class LlavaBackbone(LanguageBackbone):
                 is_rehearsal = self._compressor is None
                 stack.enter_context(visual.rehearsal() if is_rehearsal else visual.sequence())
             yield
+
+    def _foreseen(self, answer: Callable[[], Tensor]) -> Tensor:
+        """``answer()``, rehearsed first for each place whose method must know the future."""
+        visual = self._visual
+        if visual is not None and visual.must_foresee:
+            with visual.compression.timed(self.device):
+                visual.future_BN = self._relevance(answer)
+            visual.compression.rehearsals += 1
+        return super()._foreseen(answer)
+
+    def _relevance(self, answer: Callable[[], Tensor]) -> dict[int, Tensor]:
+        """Of the visual tokens, by layer, for what ``answer()`` is where the decoder is whole."""
+        rehearsal, layers = VisualRehearsal(), self._decoder_layers
+        with ExitStack() as stack:
+            stack.enter_context(attention_tap.paused([layer.self_attn for layer in layers]))
+            for name in ("_compressor", "_visual", "_drafter"):
+                stack.enter_context(self._attached(name, None))
+            stack.enter_context(self._attached("_layer", None))
+            stack.enter_context(self._attached("_rehearsal", rehearsal))
+            answer()
+        return rehearsal.relevance(self.model, layers)
+
+    def _next_logits(self, cache: Any, feed_BQ: Tensor) -> Tensor:
+        if self._rehearsal is not None:
+            self._rehearsal.feed(feed_BQ)
+        return super()._next_logits(cache, feed_BQ)
 
     def _at_doorstep(
         self, cache: Any, prompt_BT: Tensor, tokens: VisualTokens

@@ -56,6 +56,11 @@ class PromptFilter:
         kept_BK = transform.cols.gather(1, transform.rows.argsort(dim=1))
         return torch.cat([prompt_BT.gather(1, kept_BK), prompt_BT[:, -1:]], dim=1)
 
+    @property
+    def _drawn(self) -> int:
+        """Number of the prompt under way; a rehearsal and what it foresees are one prompt."""
+        return self.number - self.compression.rehearsals
+
     def require_effect(self) -> None:
         """Raise if a prompt went by whole although fewer tokens were asked for."""
         if self.keep_ratio < 1 and (self.without_effect or self.number < 0):
@@ -72,7 +77,7 @@ class PromptFilter:
             num_keep=num_keep,
             layer=0,
             num_layers=len(modules),
-            generator=layer_generator(self.seed, self.number, 0),
+            generator=layer_generator(self.seed, "prompt", self._drawn, 0),
             tokens_BN=prompt_BT[:, :-1],
             view=_ModelsView(model, modules, prompt_BT),
         )

@@ -14,23 +14,25 @@ Shapes: B sequences, Q tokens fed at once, V words.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from methods.backbones import attention_tap
+from methods.backbones import attention_tap, decoder_stacks
 from methods.backbones.base import Backbone, Compression, Stage, VacuousCompressionError
 from methods.backbones.cache_compressor import CacheCompressor
-from methods.backbones.kv_cache import EvictableLayer, new_cache
-from methods.backbones.quantised_cache import QuantisedLayer
 from methods.backbones.sparse_reader import SparseReader
 from methods.backbones.weight_swap import converted
 from methods.decoding._base import Drafter
 from methods.places import Place
 from methods.storage._base import CacheFormat
+
+if TYPE_CHECKING:
+    from methods.backbones.library.kv_cache import EvictableLayer
+    from methods.backbones.library.quantised_cache import QuantisedLayer
 
 DECODER_PLACES: Final[tuple[Place, ...]] = ("storage", "attention", "decoding", "weights")
 """Where methods attach to any decoder, besides its cache."""
@@ -42,7 +44,7 @@ class LanguageBackbone(Backbone):
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
         self._compressor: CacheCompressor | None = None
-        self._layer: Callable[[], EvictableLayer] = EvictableLayer
+        self._layer: Callable[[], EvictableLayer] | None = None
         self._drafter: Drafter | None = None
         self._one_by_one = False
 
@@ -71,6 +73,11 @@ class LanguageBackbone(Backbone):
                 return self._attached("_drafter", stage.method)
         return self._attach_cache(stage, seed, compression)
 
+    @classmethod
+    def why_not_together(cls, stages: Sequence[Stage], num_layers: int) -> str | None:
+        """See :mod:`methods.backbones.decoder_stacks`."""
+        return decoder_stacks.why_not_together(stages, num_layers)
+
     @contextmanager
     def _attached(self, name: str, value: Any) -> Iterator[None]:
         before = getattr(self, name)
@@ -83,6 +90,8 @@ class LanguageBackbone(Backbone):
     @contextmanager
     def _attach_storage(self, method: CacheFormat) -> Iterator[None]:
         """Hold every prompt's entries in the method's format."""
+        from methods.backbones.library.quantised_cache import QuantisedLayer  # as in _empty_cache
+
         layers: list[QuantisedLayer] = []
 
         def layer() -> QuantisedLayer:
@@ -133,7 +142,7 @@ class LanguageBackbone(Backbone):
         """
         if num_cached < 1:
             raise ValueError(f"a prompt of {num_prompt} tokens leaves nothing to cache")
-        cache = new_cache(self.num_layers, self._layer)
+        cache = self._empty_cache(self._layer)
         with self._compressing(cache, num_prompt - num_cached):
             read(cache)
             for layer in cache.layers:
@@ -142,6 +151,13 @@ class LanguageBackbone(Backbone):
             if self._compressor is not None:
                 self._compressor.record()
             yield cache
+
+    def _empty_cache(self, layer: Callable[[], EvictableLayer] | None = None) -> Any:
+        """A cache of layers that ``layer`` makes; None makes plain ones."""
+        # its classes are made of the library's, for which only opened models wait
+        from methods.backbones.library.kv_cache import EvictableLayer, new_cache
+
+        return new_cache(self.num_layers, layer or EvictableLayer)
 
     def _foreseen(self, answer: Callable[[], Tensor]) -> Tensor:
         """``answer()``, rehearsed uncompressed first if the cache's method must know the future."""
@@ -153,6 +169,7 @@ class LanguageBackbone(Backbone):
                     answer()
             finally:
                 self._compressor = compressor
+            compressor.compression.rehearsals += 1
         return answer()
 
     def _compressing(self, cache: Any, num_dropped: int) -> AbstractContextManager[None]:

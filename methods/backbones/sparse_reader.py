@@ -51,7 +51,9 @@ class SparseReader:
             self._step = {}
         num_entries = call.key_BKND.shape[2]
         num_read = num_held(self.held[layer], num_entries)
-        reading = self._reading(layer, module, call, num_read) if num_read < num_entries else None
+        reading = None
+        if num_read < num_entries or self.method.chooses_for_others(layer):
+            reading = self._reading(layer, module, call, num_read)
         self._count(call, reading)
         return call if reading is None else _narrowed(call, reading.entries)
 

@@ -25,7 +25,7 @@ from methods.backbones import attention_tap
 from methods.backbones.base import Backbone, Compression, Stage
 from methods.backbones.vision_tower_block import Block
 from methods.backbones.vision_tower_masking import TowerMasking
-from methods.backbones.vision_tower_reduction import TowerReduction
+from methods.backbones.vision_tower_reduction import Answer, TowerReduction
 from methods.backbones.weight_swap import converted
 from methods.base import Method
 from methods.controls.identity import Identity
@@ -39,15 +39,21 @@ class VisionTower:
     """The blocks of a tower, wherever in a model it stands.
 
     ``entrance`` are the modules that pixels pass, one after the other, before the first block;
-    ``grid`` is (rows, columns) of the patches that it receives behind its class token.
+    ``grid`` is (rows, columns) of the patches that it receives behind its class token. ``answer``
+    is what the model makes of the last block's output, None where more is needed to know it.
     """
 
     def __init__(
-        self, entrance: Sequence[nn.Module], blocks: Sequence[Block], grid: tuple[int, int]
+        self,
+        entrance: Sequence[nn.Module],
+        blocks: Sequence[Block],
+        grid: tuple[int, int],
+        answer: Answer | None = None,
     ) -> None:
         self.entrance = tuple(entrance)
         self.blocks = tuple(blocks)
         self.grid = grid
+        self.answer = answer
 
     @contextmanager
     def attach(
@@ -66,7 +72,7 @@ class VisionTower:
                 stack.enter_context(masking.attached())
                 # Masking removes nothing, so that what is left to do is to keep the record.
                 stage = replace(stage, method=Identity(), keep_ratio=1.0)
-            reduction = kind(self.blocks, self.grid, stage, seed, compression)
+            reduction = kind(self.blocks, self.grid, self.answer, stage, seed, compression)
             modules = [block.attention for block in self.blocks]
             stack.enter_context(attention_tap.attach(modules, reduction.tap))
             for index, block in enumerate(self.blocks):

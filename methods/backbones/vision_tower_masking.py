@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from methods.backbones import attention_tap
 from methods.backbones.attention_tap import AttentionCall
 from methods.backbones.base import Compression, Stage, VacuousCompressionError, layer_generator
+from methods.backbones.probing import probing
 from methods.backbones.vision_tower_block import Block
 from methods.backbones.vision_tower_reduction import NUM_PROTECTED
 from methods.base import top_indices
@@ -76,33 +76,18 @@ class TowerMasking:
         self.number += 1
         self.masked = 0
         pixels_BCHW = args[0] if args else kwargs["pixel_values"]
-        with self.compression.timed(pixels_BCHW.device), self._unwatched():
+        modules = [block.attention for block in self.blocks]
+        with self.compression.timed(pixels_BCHW.device), probing(modules):
             probe = TowerProbe(
                 # A copy: what was made in inference mode cannot take part in a gradient.
                 pixels_BCHW=pixels_BCHW.clone().float(),
                 num_layers=len(self.blocks),
                 states=partial(self._states, pixels_BCHW.dtype),
-                generator=layer_generator(self.seed, self.number, 0),
+                generator=layer_generator(
+                    self.seed, "vision", self.number - self.compression.rehearsals, 0
+                ),
             )
             self.uncertainty_BN = self.method.uncertainty(probe)
-
-    @contextmanager
-    def _unwatched(self) -> Iterator[None]:
-        """No tap sees the probe, its gradients can be had, and they are the same on every run."""
-        modules = [block.attention for block in self.blocks]
-        cudnn = torch.backends.cudnn.flags(
-            enabled=torch.backends.cudnn.enabled,
-            deterministic=True,
-            allow_tf32=torch.backends.cudnn.allow_tf32,
-        )
-        with (
-            attention_tap.paused(modules),
-            sdpa_kernel(SDPBackend.MATH),
-            cudnn,
-            torch.inference_mode(False),
-            torch.no_grad(),
-        ):
-            yield
 
     def _states(self, dtype: torch.dtype, pixels_BCHW: Tensor, num_layers: int) -> list[Tensor]:
         """Patches after each of the first layers, by ``forward`` so that no hook sees it."""

@@ -5,7 +5,7 @@ Shapes: B images, N patches, M = 1 + N tokens with the class token first, H head
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from methods.backbones.attention_tap import AttentionCall
 from methods.backbones.base import Compression, Stage, VacuousCompressionError, layer_generator
+from methods.backbones.probing import probing
+from methods.backbones.relevance import carried, relevance
 from methods.backbones.vision_tower_block import Block
 from methods.contexts import VisionContext
 from methods.schedule import num_held
@@ -21,6 +23,9 @@ from methods.transform import TokenTransform
 
 NUM_PROTECTED = 1
 """The class token comes first and is never reduced."""
+
+Answer = Callable[[Tensor], Tensor]
+"""What a model makes of the last block's output [B, M, D], one differentiable number per image."""
 
 
 class TowerReduction:
@@ -31,12 +36,14 @@ class TowerReduction:
         self,
         blocks: Sequence[Block],
         grid: tuple[int, int],
+        answer: Answer | None,
         stage: Stage,
         seed: int,
         compression: Compression,
     ) -> None:
         self.blocks = tuple(blocks)
         self.grid = grid
+        self.answer = answer
         self.method = stage.method
         self.held = stage.schedule.held(stage.keep_ratio, len(self.blocks))
         self.seed = seed
@@ -49,6 +56,7 @@ class TowerReduction:
         self.without_effect = 0
         self.sizes_BN: Tensor | None = None
         self.call: AttentionCall | None = None
+        self.future_BN: dict[int, Tensor] = {}
 
     def layer(
         self, index: int, hidden_BMD: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
@@ -94,6 +102,20 @@ class TowerReduction:
         self.reads = 0
         self.compression.tokens_per_layer.clear()
         self.transforms.clear()
+        if self.method.needs_future and min(self.held) < 1 and self.answer is not None:
+            with self.compression.timed(hidden_BMD.device):
+                self.future_BN = self._foreseen(hidden_BMD, self.answer)
+
+    def _foreseen(self, hidden_BMD: Tensor, answer: Answer) -> dict[int, Tensor]:
+        """Relevance of the patches where each block reduces, of a pass that reduces nothing."""
+        places: list[Tensor] = []
+        with probing([block.attention for block in self.blocks]), torch.enable_grad():
+            state_BMD = hidden_BMD.clone().requires_grad_()
+            for block in self.blocks:
+                places.append(block.attend(state_BMD, None))
+                state_BMD = block.feed_forward(places[-1])
+            by_layer = relevance(answer(state_BMD).float(), places)
+        return {index: whole_BM[:, NUM_PROTECTED:] for index, whole_BM in enumerate(by_layer)}
 
     def _judge_pass(self) -> None:
         asked = self.number >= 0 and min(self.held) < 1
@@ -121,6 +143,11 @@ class TowerReduction:
             if transform.merges or self.sizes_BN is not None:
                 self.sizes_BN = transform.sizes(context.sizes_BN)
             self.transforms[index] = transform
+            self.future_BN = {
+                later: carried(future_BN, transform)
+                for later, future_BN in self.future_BN.items()
+                if later > index
+            }
             return torch.cat([cls_B1D, transform(patches_BND)], dim=1)
 
     def _context(self, index: int, hidden_BMD: Tensor, num_keep: int) -> VisionContext:
@@ -139,8 +166,11 @@ class TowerReduction:
             num_keep=num_keep,
             layer=index,
             num_layers=len(self.held),
-            generator=layer_generator(self.seed, self.number, index),
+            generator=layer_generator(
+                self.seed, "vision", self.number - self.compression.rehearsals, index
+            ),
             hidden_BND=hidden_BMD[:, NUM_PROTECTED:],
+            future_BN=self.future_BN.get(index),
             keys_BHND=key_BHMD[:, :, NUM_PROTECTED:],
             queries_BHND=query_BHMD[:, :, NUM_PROTECTED:],
             values_BHND=value_BHMD[:, :, NUM_PROTECTED:],

@@ -23,10 +23,12 @@ from methods.backbones import attention_tap
 from methods.backbones.attention_tap import AttentionCall
 from methods.backbones.base import Compression, Stage, VacuousCompressionError, layer_generator
 from methods.backbones.reading_masks import reading_mask
+from methods.backbones.relevance import carried
 from methods.backbones.visual_attention import seen_by
 from methods.backbones.visual_sequence import VisualSequence, rows_of
 from methods.contexts import TowerView, VisualContext
 from methods.schedule import num_held
+from methods.transform import TokenTransform
 
 
 @dataclass
@@ -43,6 +45,8 @@ class _Prompt:
     filled: set[int] = field(default_factory=set)
     shortened: set[int] = field(default_factory=set)
     previous: AttentionCall | None = None
+    future_BN: dict[int, Tensor] = field(default_factory=dict)
+    """Relevance of the tokens still there, by the layers before which they may be cut."""
     memory: dict[str, Any] = field(default_factory=dict)
 
     def forget_what_methods_read(self) -> None:
@@ -65,6 +69,8 @@ class VisualCompressor:
         self.number = 0
         self.reads = 0
         self.without_effect = 0
+        self.future_BN: dict[int, Tensor] = {}
+        """Relevance of the tokens of the prompt that is read next; a rehearsal finds it out."""
         self._index = {layer.self_attn: index for index, layer in enumerate(self.layers)}
         self._prompt: _Prompt | None = None
 
@@ -83,6 +89,11 @@ class VisualCompressor:
                 f"nothing read what was kept, although the schedule asks for "
                 f"{min(self.held):.4g} of them"
             )
+
+    @property
+    def must_foresee(self) -> bool:
+        """Whether something will be cut by a method that has to know what is answered."""
+        return bool(self.method.needs_future and min(self.held) < 1)
 
     @contextmanager
     def sequence(self) -> Iterator[None]:
@@ -110,7 +121,9 @@ class VisualCompressor:
         text_BQD: Tensor,
     ) -> tuple[VisualSequence, Tensor]:
         """The tokens that enter the first language layer."""
-        prompt = self._prompt = _Prompt(cache.layers, tokens, tower, tokens.num_visual)
+        prompt = self._prompt = _Prompt(
+            cache.layers, tokens, tower, tokens.num_visual, future_BN=dict(self.future_BN)
+        )
         if self._cuts(prompt, 0):
             visual_BND = self._reduce(prompt, 0, visual_BND, text_BQD)
         prompt.arrived_BS = prompt.tokens.positions
@@ -162,8 +175,11 @@ class VisualCompressor:
             context = self._context(prompt, layer, visual_BND, text_BQD)
             transform = self.method.transform(context)
             prompt.tokens, order_BK = prompt.tokens.reduced(transform.dense())
-            rows = order_BK.argsort(1).gather(1, transform.rows)
-            self.transforms[layer] = replace(transform, rows=rows)
+            self.transforms[layer] = _reordered(transform, order_BK)
+            prompt.future_BN = {
+                later: carried(future_BN, self.transforms[layer])
+                for later, future_BN in prompt.future_BN.items()
+            }
             visual_BND = rows_of(transform(visual_BND), order_BK)
         prompt.previous = None
         for index in range(layer, len(self.layers)):
@@ -184,8 +200,9 @@ class VisualCompressor:
             num_keep=self._num_keep(prompt, layer),
             layer=layer,
             num_layers=len(self.layers),
-            generator=layer_generator(self.seed, self.number, layer),
+            generator=layer_generator(self.seed, "vlm", self.number, layer),
             hidden_BND=visual_BND,
+            future_BN=prompt.future_BN.get(layer),
             origin_BN=prompt.tokens.origin_BN,
             layout=prompt.tokens.layout,
             text_BQD=text_BQD,
@@ -195,6 +212,15 @@ class VisualCompressor:
             memory=prompt.memory,
             **inside,
         )
+
+
+def _reordered(transform: TokenTransform, order_BK: Tensor) -> TokenTransform:
+    """The W whose row k is row ``order_BK[k]`` of this one."""
+    rows_BZ = order_BK.argsort(1).gather(1, transform.rows)
+    gains_BK = transform.gains
+    if gains_BK is not None:
+        gains_BK = gains_BK.gather(1, order_BK)
+    return replace(transform, rows=rows_BZ, gains=gains_BK)
 
 
 def _for_those_left(prompt: _Prompt, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -5,12 +5,14 @@ Shapes: B images, M tokens with the class token first, C colour channels, D chan
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import ViTForImageClassification
 
+from methods.backbones.relevance import lead
 from methods.backbones.vision_tower import VisionBackbone, VisionTower, grid_of, require_finite
 from methods.backbones.vision_tower_block import Block
 
@@ -53,7 +55,14 @@ class ViTTower:
     def tower_of(cls, model: Any) -> VisionTower:
         """The blocks of ``model.vit``."""
         blocks = [ViTBlock(layer) for layer in model.vit.layers]
-        return VisionTower([model.vit.embeddings], blocks, grid_of(model.config))
+        return VisionTower(
+            [model.vit.embeddings], blocks, grid_of(model.config), partial(cls.answer_of, model)
+        )
+
+    @classmethod
+    @abstractmethod
+    def answer_of(cls, model: Any, hidden_BMD: Tensor) -> Tensor:
+        """What the model makes of the last block's output, one number per image, [B]."""
 
     @classmethod
     def layers_in(cls, config: dict[str, Any]) -> int:
@@ -65,7 +74,12 @@ class ViTBackbone(ViTTower, VisionBackbone):
     """A Hugging Face ``ViTForImageClassification``."""
 
     architectures: ClassVar[tuple[str, ...]] = ("ViTForImageClassification",)
-    model_class: ClassVar[Any] = ViTForImageClassification
+    model_class: ClassVar[str] = "ViTForImageClassification"
+
+    @classmethod
+    def answer_of(cls, model: Any, hidden_BMD: Tensor) -> Tensor:
+        """How far the most likely class is ahead of the next."""
+        return lead(model.classifier(model.vit.layernorm(hidden_BMD)[:, 0]))
 
     @torch.no_grad()
     def logits(self, pixels_BCHW: Tensor) -> Tensor:

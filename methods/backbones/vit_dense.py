@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import ViTForMaskedImageModeling
 
 from methods.backbones.base import Compression, Stage
-from methods.backbones.vision_tower import VisionBackbone, require_finite
+from methods.backbones.vision_tower import VisionBackbone, grid_of, require_finite
+from methods.backbones.vision_tower_reduction import NUM_PROTECTED
 from methods.backbones.vision_tower_restore import RestoringReduction
 from methods.backbones.vit import ViTTower
 
@@ -27,7 +27,15 @@ class ViTDenseBackbone(ViTTower, VisionBackbone):
     """A Hugging Face ``ViTForMaskedImageModeling``."""
 
     architectures: ClassVar[tuple[str, ...]] = ("ViTForMaskedImageModeling",)
-    model_class: ClassVar[Any] = ViTForMaskedImageModeling
+    model_class: ClassVar[str] = "ViTForMaskedImageModeling"
+
+    @classmethod
+    def answer_of(cls, model: Any, hidden_BMD: Tensor) -> Tensor:
+        """The highest channel of every pixel, summed."""
+        patches_BDN = model.vit.layernorm.forward(hidden_BMD)[:, NUM_PROTECTED:].mT
+        rows, columns = grid_of(model.config)
+        painted_BCSS: Tensor = model.decoder(patches_BDN.unflatten(2, (rows, columns)))
+        return painted_BCSS.amax(1).flatten(1).sum(1)
 
     @contextmanager
     def _attach_tower(self, stage: Stage, seed: int, compression: Compression) -> Iterator[None]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from methods import registry
-from methods.base import ScoringMethod, TokenMethod, top_indices
+from methods.base import Method, ScoringMethod, TokenMethod, top_indices
 from methods.contexts import TokenContext
 from methods.places import Place
 from methods.transform import TokenTransform
@@ -26,6 +26,7 @@ from methods.transform import TokenTransform
 class Pairing(TokenMethod[TokenContext]):
     """A score that keeps, and a merge for the rest."""
 
+    version: ClassVar[int] = 2
     places: ClassVar[tuple[Place, ...]] = ()
 
     score: str = Field(description="Id of the method that scores tokens.", examples=["snapkv"])
@@ -48,6 +49,36 @@ class Pairing(TokenMethod[TokenContext]):
         method = registry.build(self.score, self.params)
         assert isinstance(method, ScoringMethod)
         return method
+
+    @property
+    def components(self) -> tuple[Method, ...]:
+        """The method that scores."""
+        return (self.scorer,)
+
+    @property
+    def needs_cls(self) -> bool:  # type: ignore[override]
+        """Whether the score needs the class token's attention."""
+        return self.scorer.needs_cls
+
+    @property
+    def needs_attention(self) -> bool:  # type: ignore[override]
+        """Whether the score needs the block's whole attention."""
+        return self.scorer.needs_attention
+
+    @property
+    def needs_next_attention(self) -> bool:  # type: ignore[override]
+        """Whether the score needs the next block's attention."""
+        return self.scorer.needs_next_attention
+
+    @property
+    def needs_future(self) -> bool:  # type: ignore[override]
+        """Whether the score needs a rehearsal."""
+        return self.scorer.needs_future
+
+    @property
+    def simulated(self) -> frozenset[str]:
+        """What the method that scores only simulates."""
+        return self.scorer.simulated
 
     def attaches_to(self) -> tuple[Place, ...]:
         """Where the scoring method attaches and tokens can be mixed."""

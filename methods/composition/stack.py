@@ -9,7 +9,7 @@ trial's.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
@@ -55,6 +55,8 @@ class StackStage(BaseModel):
 class Stack(Method):
     """Methods at different places of one model, all at work at once."""
 
+    version: ClassVar[int] = 2
+
     stages: tuple[StackStage, ...] = Field(
         min_length=1,
         description="Methods, one for each place that is compressed.",
@@ -62,14 +64,14 @@ class Stack(Method):
     )
 
     @cached_property
-    def methods(self) -> tuple[Method, ...]:
+    def components(self) -> tuple[Method, ...]:
         """The methods of the stages."""
         return tuple(stage.build() for stage in self.stages)
 
     @property
     def simulated(self) -> frozenset[str]:
         """Everything that one of the stages only simulates."""
-        return frozenset().union(*(method.simulated for method in self.methods))
+        return frozenset().union(*(method.simulated for method in self.components))
 
     def changes_nothing(self, keep_ratio: float) -> bool:
         """Whether no stage does anything."""
@@ -84,7 +86,7 @@ class Stack(Method):
         """
         return [
             _part(stage, method, schedule, keep_ratio)
-            for stage, method in zip(self.stages, self.methods, strict=True)
+            for stage, method in zip(self.stages, self.components, strict=True)
         ]
 
 

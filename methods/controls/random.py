@@ -5,6 +5,8 @@ Control, no paper. What a method gains over this is what its scores are worth.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,8 @@ class Random(ScoringMethod[TokenContext]):
     They depend on the place of a sequence in its batch: the first one draws what it would draw
     alone, a later one does not.
     """
+
+    version: ClassVar[int] = 2
 
     def score(self, ctx: TokenContext) -> Tensor:
         """Uniform draws in [0, 1), [B, N]."""

@@ -28,7 +28,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from methods.base import Paper, top_indices
+from methods.base import Method, Paper, top_indices
 from methods.contexts import CacheContext
 from methods.kv._base import HeadwiseMethod
 from methods.kv._scores import ScoringId, scoring_method
@@ -38,6 +38,7 @@ from methods.transform import TokenTransform
 class AdaKV(HeadwiseMethod):
     """Keep the best entries of all heads of a layer together."""
 
+    version: ClassVar[int] = 2
     paper: ClassVar[Paper | None] = Paper(
         title="Ada-KV: Optimizing KV Cache Eviction by Adaptive Budget Allocation for Efficient "
         "LLM Inference",
@@ -52,6 +53,11 @@ class AdaKV(HeadwiseMethod):
         le=1,
         description="Share of every head's budget that it gets in any case; 1 gives all the same.",
     )
+
+    @property
+    def components(self) -> tuple[Method, ...]:
+        """The method that scores."""
+        return (scoring_method(self.base),)
 
     def transform(self, ctx: CacheContext) -> TokenTransform:
         """W over all heads' entries, head after head."""

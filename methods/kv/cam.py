@@ -36,6 +36,7 @@ from methods.transform import TokenTransform
 class CaM(StreamingLLM, MergesValues):
     """Keep sinks and the latest entries, with the values of the others merged into them."""
 
+    version: ClassVar[int] = 2
     paper: ClassVar[Paper | None] = Paper(
         title="CaM: Cache Merging for Memory-efficient LLMs Inference",
         code="https://github.com/zyxxmu/cam",

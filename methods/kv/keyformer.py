@@ -34,6 +34,7 @@ from methods.kv._attention import logit_blocks, no_attention
 class Keyformer(ScoringMethod[CacheContext]):
     """Keep key tokens by a noisy accumulated score, and recent entries."""
 
+    version: ClassVar[int] = 2
     paper: ClassVar[Paper | None] = Paper(
         title="Keyformer: KV Cache Reduction through Key Tokens Selection for Efficient "
         "Generative Inference",

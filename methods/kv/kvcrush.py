@@ -28,7 +28,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from methods.base import Paper, ScoringMethod
+from methods.base import Method, Paper, ScoringMethod
 from methods.contexts import CacheContext
 from methods.kv._scores import ScoringId, scoring_method
 
@@ -36,6 +36,7 @@ from methods.kv._scores import ScoringId, scoring_method
 class KVCrush(ScoringMethod[CacheContext]):
     """Keep another method's best entries and representatives of the rest."""
 
+    version: ClassVar[int] = 2
     paper: ClassVar[Paper | None] = Paper(
         title="KVCrush: Key value cache size-reduction using similarity in head-behaviour",
         arxiv="2503.00022",
@@ -55,6 +56,11 @@ class KVCrush(ScoringMethod[CacheContext]):
         description="Vector that distances are measured to: coin flips, what most tokens have, or "
         "0 and 1 in turn.",
     )
+
+    @property
+    def components(self) -> tuple[Method, ...]:
+        """The method that scores."""
+        return (scoring_method(self.base),)
 
     def score(self, ctx: CacheContext) -> Tensor:
         """Importance, with representatives between the important entries and the rest."""

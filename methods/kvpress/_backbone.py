@@ -28,6 +28,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 
 from methods.backbones.base import Backbone, Compression, Stage, VacuousCompressionError
 from methods.base import InfeasibleError, Method
+from methods.edit._base import Edit
 from methods.kvpress._press import Press, table
 from methods.places import Place
 
@@ -136,6 +137,16 @@ class PressedBackbone(Backbone):
         """Logits after each continuation token, float [B, Q, V], or after the prompt, [B, 1, V]."""
         pairs = zip(torch.split(prompt_BT, 1), torch.split(continuation_BQ, 1), strict=True)
         return torch.cat([self._fed(*self._read(*pair)) for pair in pairs])
+
+    def edited_generate(
+        self, before_BT: Tensor, edit: Edit, continuation_BQ: Tensor, num_new: int
+    ) -> Tensor:
+        """Greedy answer to the edited prompt, read whole: presses edit no cache. As generate."""
+        return self.generate(edit.applied(before_BT), continuation_BQ, num_new)
+
+    def remembering(self, before_BT: Tensor) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Nothing: no press uses the cache from before an edit."""
+        return nullcontext()
 
     def _greedy(self, prompt_1T: Tensor, continuation_1Q: Tensor, num_new: int) -> Tensor:
         cache, feed_1Q, position = self._read(prompt_1T, continuation_1Q)

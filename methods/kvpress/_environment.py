@@ -1,4 +1,7 @@
-"""Where the interpreter is that has kvpress."""
+"""The environment of kvpress: which methods need it, and where its interpreter is.
+
+Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,17 @@ import os
 from pathlib import Path
 from typing import Final
 
+NAME: Final = "kvpress"
+"""What the environment is called, and what the ids of its methods begin with."""
 VARIABLE: Final = "PARETOKEN_KVPRESS_PYTHON"
 """Environment variable that names the interpreter, the same on every node of a cluster."""
 BUILT: Final = Path(__file__).parents[2] / ".fidelity" / "bin" / "python"
 """What ``make kvpress`` builds."""
+
+
+def is_press(name: str) -> bool:
+    """Whether an id or a pattern means presses."""
+    return name.startswith(f"{NAME}/")
 
 
 def interpreter() -> str | None:

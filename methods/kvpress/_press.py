@@ -19,9 +19,16 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, create_model
 
 from methods.base import InfeasibleError, Method, Paper, Part
+from methods.kvpress import _environment
 from methods.places import Place
 from methods.schedule import Schedule, Uniform
 
+LIBRARY = Paper(
+    title="Expected Attention: KV Cache Compression by Estimating Attention from Future Queries "
+    "Distribution",
+    arxiv="2510.00636",
+    code="https://github.com/NVIDIA/kvpress",
+)
 _TABLE = Path(__file__).with_name("_presses.json")
 _PLAIN: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
 
@@ -29,16 +36,12 @@ _PLAIN: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
 class Press(Method):
     """A press of kvpress."""
 
-    paper: ClassVar[Paper | None] = Paper(
-        title="Expected Attention: KV Cache Compression by Estimating Attention from Future "
-        "Queries Distribution",
-        arxiv="2510.00636",
-        code="https://github.com/NVIDIA/kvpress",
-    )
     places: ClassVar[tuple[Place, ...]] = ("kv",)
-    environment: ClassVar[str | None] = "kvpress"
+    environment: ClassVar[str | None] = _environment.NAME
     class_name: ClassVar[str]
     """Name of the class in kvpress."""
+    source: ClassVar[str | None]
+    """Address of its paper, where kvpress names one."""
     masks: ClassVar[bool]
     """Whether the press leaves the cache as long as it is and hides entries."""
     attention: ClassVar[Literal["sdpa", "eager"]]
@@ -106,7 +109,8 @@ def _press(name: str, known: dict[str, Any]) -> type[Press]:
     press = create_model(
         name, __base__=Press, __module__=__name__, __doc__=known["about"], **fields
     )
-    press.class_name, press.masks, press.attention = name, known["masks"], known["attention"]
+    press.class_name, press.source = name, known["paper"]
+    press.masks, press.attention = known["masks"], known["attention"]
     return press
 
 
@@ -116,6 +120,8 @@ def _field(kind: dict[str, Any]) -> tuple[Any, Any]:
         listed = table()["presses"].items()
         plain = [n for n, known in listed if known["scores"] and known["attention"] == "sdpa"]
         about = "Press that scores for it, with its defaults."
-        return Literal[tuple(plain)], Field(description=about, json_schema_extra={"press": True})
+        return Literal[tuple(plain)], Field(
+            description=about, examples=["SnapKVPress"], json_schema_extra={"press": True}
+        )
     hint = Literal[tuple(kind["choices"])] if "choices" in kind else _PLAIN[kind["type"]]
     return hint, Field(default=kind["default"], description="See kvpress.")

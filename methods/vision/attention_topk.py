@@ -10,15 +10,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor
-
-from methods.base import Paper, ScoringMethod
-from methods.contexts import VisionContext
+from methods.base import Paper
 from methods.schedule import Progressive, Schedule
-from methods.vision._class_attention import class_attention
+from methods.vision._class_attention import ClassAttentionMethod
 
 
-class AttentionTopK(ScoringMethod[VisionContext]):
+class AttentionTopK(ClassAttentionMethod):
     """Prunes the patches with the least class-token attention."""
 
     paper: ClassVar[Paper | None] = Paper(
@@ -27,8 +24,3 @@ class AttentionTopK(ScoringMethod[VisionContext]):
         code="https://github.com/JoakimHaurum/TokenReduction",
     )
     home: ClassVar[Schedule] = Progressive()
-    needs_cls: ClassVar[bool] = True
-
-    def score(self, ctx: VisionContext) -> Tensor:
-        """Class-token attention averaged over heads, [B, N], in [0, 1]."""
-        return class_attention(ctx)

@@ -22,17 +22,16 @@ from typing import ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
-from methods.base import Paper, ScoringMethod, top_indices
+from methods.base import Paper, top_indices
 from methods.contexts import VisionContext
 from methods.schedule import Progressive, Schedule
 from methods.transform import TokenTransform
-from methods.vision._class_attention import class_attention
+from methods.vision._class_attention import ClassAttentionMethod
 from methods.vision._clusters import cosine_distances, nearest_centre
 
 
-class DiffRate(ScoringMethod[VisionContext]):
+class DiffRate(ClassAttentionMethod):
     """Pruning and merging in one sorted list, at rates that are given instead of learnt."""
 
     paper: ClassVar[Paper | None] = Paper(
@@ -41,7 +40,6 @@ class DiffRate(ScoringMethod[VisionContext]):
         code="https://github.com/OpenGVLab/DiffRate",
     )
     home: ClassVar[Schedule] = Progressive()
-    needs_cls: ClassVar[bool] = True
     proportional_attention: ClassVar[bool] = True
 
     prune_share: float = Field(
@@ -51,10 +49,6 @@ class DiffRate(ScoringMethod[VisionContext]):
         description="Share of the removed tokens, the least attended first, that is pruned instead "
         "of merged. Learnt per block in the paper.",
     )
-
-    def score(self, ctx: VisionContext) -> Tensor:
-        """Class-token attention averaged over heads, [B, N], in [0, 1]."""
-        return class_attention(ctx)
 
     def transform(self, ctx: VisionContext) -> TokenTransform:
         """Rows follow the kept tokens' original order; a pruned token weighs nothing."""

@@ -21,17 +21,16 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pydantic import Field
-from torch import Tensor
 
-from methods.base import Paper, ScoringMethod, top_indices
+from methods.base import Paper, top_indices
 from methods.contexts import VisionContext
 from methods.schedule import Progressive, Schedule
 from methods.transform import TokenTransform
-from methods.vision._class_attention import class_attention
+from methods.vision._class_attention import ClassAttentionMethod
 from methods.vision._clusters import cosine_distances
 
 
-class TokenTransforming(ScoringMethod[VisionContext]):
+class TokenTransforming(ClassAttentionMethod):
     """A dense W: informative tokens, into each of which every token goes in part."""
 
     paper: ClassVar[Paper | None] = Paper(
@@ -42,7 +41,6 @@ class TokenTransforming(ScoringMethod[VisionContext]):
         catalogue="token-transforming",
     )
     home: ClassVar[Schedule] = Progressive()
-    needs_cls: ClassVar[bool] = True
     proportional_attention: ClassVar[bool] = True
 
     temperature: float = Field(
@@ -51,10 +49,6 @@ class TokenTransforming(ScoringMethod[VisionContext]):
         description="Cosine over which a token's contribution falls by a factor e; towards 0 every "
         "token goes to its most similar kept one alone.",
     )
-
-    def score(self, ctx: VisionContext) -> Tensor:
-        """Class-token attention averaged over heads, [B, N], in [0, 1]."""
-        return class_attention(ctx)
 
     def transform(self, ctx: VisionContext) -> TokenTransform:
         """Rows follow the informative tokens' original order."""

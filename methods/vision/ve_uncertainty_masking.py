@@ -41,6 +41,7 @@ STEPS_TO_CROSS = 3
 class VEUncertaintyMasking(MaskingMethod):
     """Silence the patches that adversarial noise on the image moves furthest."""
 
+    version: ClassVar[int] = 2
     paper: ClassVar[Paper | None] = Paper(
         title=(
             "On Epistemic Uncertainty of Visual Tokens for Object Hallucinations in Large "

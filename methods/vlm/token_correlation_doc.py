@@ -40,6 +40,7 @@ from methods.vlm._tower import at_origin, class_attention, layer_at
 class TokenCorrelationDoc(PerImageMethod):
     """Prunes crops to budgets by density: attention outliers and samples of local attention."""
 
+    version: ClassVar[int] = 2
     paper: ClassVar[Paper | None] = Paper(
         title="Token-level Correlation-guided Compression for Efficient Multimodal Document "
         "Understanding",

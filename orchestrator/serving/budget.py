@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
-from orchestrator.serving.release import Configuration
+from orchestrator.serving.release import Configuration, Workload
 
 _DIGITS = 4  # significant digits of a suggested limit
 
@@ -40,18 +40,18 @@ class Budget:
         return " and ".join(limits)
 
 
-def nearest(candidates: Sequence[Configuration], budget: Budget) -> Budget:
+def nearest(workload: Workload, candidates: Sequence[Configuration], budget: Budget) -> Budget:
     """A budget over the same numbers that one of ``candidates`` fits, where none fits ``budget``.
 
-    It keeps the quality if any candidate has it, and raises the cost. Every candidate must have
-    the limited costs.
+    It keeps the quality if any candidate has it, and raises the cost; of equal costs, the better
+    candidate decides. Every candidate is the workload's and has the limited costs.
     """
     good = [c for c in candidates if budget.satisfied_by(c)]
     if good:
-        near = min(good, key=lambda c: (_excess(c, budget.max_cost), -c.quality, c.trial))
+        near = min(good, key=lambda c: (_excess(c, budget.max_cost), -workload.merit(c), c.trial))
     else:
         affordable = [c for c in candidates if budget.affords(c)]
-        near = max(affordable or candidates, key=lambda c: c.quality)
+        near = max(affordable or candidates, key=workload.merit)
     return _budget_for(near, budget)
 
 

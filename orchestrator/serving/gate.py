@@ -27,7 +27,7 @@ def _changes(spec: TrialSpec) -> Iterator[str]:
     task = build_task(spec)
     if task.version != spec.task.version or task.data_fingerprint() != spec.data:
         yield f"other examples of task {spec.task.id!r}"
-    if build_method(spec).version != spec.method.version:
+    if build_method(spec).revision != spec.method.version:
         yield f"version {spec.method.version} of method {spec.method.id!r}"
     if not unchanged(spec.backbone):
         yield f"other weights of {spec.backbone.name!r}"

@@ -6,8 +6,11 @@ a configuration is read from it. Importing this module imports neither torch nor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel, ConfigDict, Field
 
+from methods.kvpress._environment import is_press
 from store.frontier import Direction, Objectives, frontier
 from store.records import METRIC_NAMES, Point
 from store.repository import Store
@@ -69,20 +72,49 @@ class Release(_Frozen):
 
     sweep: str
     workloads: tuple[Workload, ...] = Field(min_length=1)
+    left_out: dict[str, tuple[str, ...]] = {}
+    """Methods that need another interpreter than a server's, by workload."""
+
+    @property
+    def shortfall(self) -> str | None:
+        """One sentence about what is left out; None where nothing is."""
+        methods = sorted({method for found in self.left_out.values() for method in found})
+        if not methods:
+            return None
+        served = {workload.name for workload in self.workloads}
+        empty = ", ".join(repr(name) for name in self.left_out if name not in served)
+        ending = f"; nothing is left of workload {empty}" if empty else ""
+        return f"left out {', '.join(methods)}: they need another interpreter{ending}"
 
 
 def release_of(store: Store, sweep: str) -> Release:
-    """The frontier of a sweep as it is now.
+    """The frontier of a sweep as it is now, over the methods that a server can run.
 
-    Raises ValueError for a sweep that does not exist or has no finished trial.
+    Raises ValueError for a sweep that does not exist, has no finished trial, or has none of a
+    method that runs here.
     """
-    points = store.points(sweep)
-    if not points:
+    finished = store.points(sweep)
+    if not finished:
         raise ValueError(f"sweep {sweep!r} has no finished trials yet; run it first")
+    left_out = _left_out(finished)
+    points = [point for point in finished if not is_press(point.method)]
+    if not points:
+        raise ValueError(
+            f"nothing of sweep {sweep!r} can be served: all its finished trials are of presses, "
+            "which need another interpreter; run it with methods of this project as well"
+        )
     objectives = store.objectives(sweep)
     names = dict.fromkeys(point.workload for point in points)
     served = (_workload(name, points, objectives[name]) for name in names)
-    return Release(sweep=sweep, workloads=tuple(served))
+    return Release(sweep=sweep, workloads=tuple(served), left_out=left_out)
+
+
+def _left_out(points: Sequence[Point]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, dict[str, None]] = {}
+    for point in points:
+        if is_press(point.method):
+            found.setdefault(point.workload, {})[point.method] = None
+    return {workload: tuple(methods) for workload, methods in found.items()}
 
 
 def _workload(name: str, points: list[Point], objectives: Objectives) -> Workload:

@@ -145,7 +145,7 @@ def _price(workload: Workload, configuration: Configuration) -> float:
 
 
 def _nothing_fits(workload: Workload, budget: Budget) -> NothingFitsError:
-    near = nearest(_measured(workload, budget.max_cost), budget)
+    near = nearest(workload, _measured(workload, budget.max_cost), budget)
     return NothingFitsError(
         f"no configuration of workload {workload.name!r} has {budget}; "
         f"nearest possible budget: {near}",

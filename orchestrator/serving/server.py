@@ -34,6 +34,8 @@ def serve_sweep(release: Release, host: str = "127.0.0.1", port: int = 8000) -> 
     """
     if host not in LOOPBACK:
         _say(f"warning: whoever reaches {host} may ask; there are no keys")
+    if release.shortfall:
+        _say(release.shortfall)
     configurations = sum(len(workload.configurations) for workload in release.workloads)
     _say(f"starting {configurations} configurations of {release.sweep!r} (about half a minute) ...")
     with served(release, host, port) as url:

@@ -125,9 +125,21 @@ def stream(split: Split, count: int, length: int) -> Ints:
     Raises ValueError where the split has fewer.
     """
     step = length - 1
+    places = _places(split, count, step)
+    whole = texts(split)
+    return _behind_start([whole[file][start : start + step] for file, start in places])
+
+
+def sources(split: Split, count: int, length: int) -> list[int]:
+    """The file of every window of :func:`stream`, as its place in :func:`files`."""
+    return [file for file, _ in _places(split, count, length - 1)]
+
+
+def _places(split: Split, count: int, step: int) -> list[tuple[int, int]]:
+    """File and first byte of the stream's windows."""
     windows = [
-        text[start : start + step]
-        for text in texts(split)
+        (file, start)
+        for file, text in enumerate(texts(split))
         for start in range(0, min(len(text), FRONT) - step + 1, step)
     ]
     if count > len(windows):
@@ -135,8 +147,8 @@ def stream(split: Split, count: int, length: int) -> Ints:
             f"the standard library's {split} files hold {len(windows)} windows of {step} bytes; "
             f"{count} were asked for"
         )
-    order = np.random.default_rng((DATA_SEED, STREAM, length)).permutation(len(windows))
-    return _behind_start([windows[index] for index in order[:count]])
+    order = np.random.default_rng((DATA_SEED, STREAM, step + 1)).permutation(len(windows))
+    return [windows[index] for index in order[:count]]
 
 
 def _behind_start(windows: list[Ints]) -> Ints:

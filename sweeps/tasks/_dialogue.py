@@ -61,6 +61,11 @@ class DialogueTask(Task[LlavaBackbone, DialogueBatch]):
         """Questions of a dialogue."""
         return 1
 
+    @property
+    def answer_length(self) -> int:
+        """One word."""
+        return 1
+
     def layout(self, grid: tuple[int, int]) -> VisualLayout:
         """How images of so many rows and columns of tokens make up an example."""
         raise NotImplementedError
@@ -130,7 +135,9 @@ class DialogueTask(Task[LlavaBackbone, DialogueBatch]):
         first_B3, *later = batch.questions.unbind(1)
         prompt_T = torch.from_numpy(wording.prompt(self.names, layout.per_image))
         prompt_BT = torch.cat([prompt_T.expand(len(batch), -1), first_B3], dim=1)
-        return backbone.answer(batch.pixels, layout, prompt_BT, later, 1)[..., 0].cpu()
+        return backbone.answer(batch.pixels, layout, prompt_BT, later, self.answer_length)[
+            ..., 0
+        ].cpu()
 
 
 def _listed(name: str, value: Any, length: int) -> list[Any]:

@@ -44,6 +44,9 @@ class Task(BaseModel, Generic[BackboneT, BatchT]):
     """Which outcomes are better. Outcomes that are maximised are in [0, 1], a share of what could
     be reached; outcomes that are minimised are finite and not negative, in the metric's unit."""
 
+    edits_prompts: ClassVar[bool] = False
+    """Whether prompts are edited after they were read."""
+
     num_examples: int = Field(
         default=256, ge=8, description="Examples from the front of the test split."
     )
@@ -67,9 +70,31 @@ class Task(BaseModel, Generic[BackboneT, BatchT]):
         """Why a model with this ``config.json`` cannot do the task, in one sentence, or None."""
         raise NotImplementedError
 
+    @property
+    def answer_length(self) -> int:
+        """Tokens that are generated one after another for an answer; 0 where none are."""
+        return 0
+
+    def nothing_for(self, place: Place) -> str | None:
+        """Why a method at ``place`` would have nothing to do here, in one sentence, or None."""
+        if place == "edit" and not self.edits_prompts:
+            return f"{self.id} edits no prompt, so that there is no cache to edit"
+        if place == "decoding" and self.answer_length < 2:
+            answers = "answers of one token" if self.answer_length else "no answers"
+            return f"{self.id} generates {answers}, so that none can be drafted ahead"
+        return None
+
     def batches(self) -> list[BatchT]:
         """The examples; made once per process."""
         raise NotImplementedError
+
+    def clusters(self) -> list[int]:
+        """A number per example, equal for examples that hang together; empty if none do.
+
+        Examples that share a source are no independent witnesses: error bars are taken over
+        clusters.
+        """
+        return []
 
     def prepared(self, backbone: BackboneT, batch: BatchT) -> AbstractContextManager[None]:  # noqa: ARG002
         """Inside, whatever is there before ``outcomes`` is called; none of its cost is counted."""
@@ -82,6 +107,10 @@ class Task(BaseModel, Generic[BackboneT, BatchT]):
     def predict(self, backbone: BackboneT, batch: BatchT) -> list[dict[str, Any]]:
         """Answers as plain JSON values, one per example."""
         raise NotImplementedError
+
+    def readable(self, batch: BatchT) -> dict[str, Any]:  # noqa: ARG002
+        """What people can read of a batch of one example, besides its small fields."""
+        return {}
 
     def batch_of(self, inputs: dict[str, Any]) -> BatchT:
         """One example from a request. Raises ValueError that says what was wrong."""

@@ -64,6 +64,7 @@ class EditedRecall(Task[CausalLMBackbone, EditedBatch]):
     version: ClassVar[int] = 1
     place: ClassVar[Place] = "kv"
     metric: ClassVar[str] = "exact match"
+    edits_prompts: ClassVar[bool] = True
 
     context_length: int = Field(
         default=256, ge=16, description="Tokens after the edit, the start token included."
@@ -109,6 +110,11 @@ class EditedRecall(Task[CausalLMBackbone, EditedBatch]):
         if length > positions:
             return f"{self.id} needs {length} positions; this model has {positions}"
         return None
+
+    @property
+    def answer_length(self) -> int:
+        """Tokens of a value."""
+        return contexts.VALUE_LENGTH
 
     @property
     def _longest(self) -> int:

@@ -13,7 +13,7 @@ examples.
 Data: :mod:`sweeps.data.source_text`, files of the running Python's standard library that no
 training saw; windows in a fixed order, no two overlap. A task with 128 examples sees the first 128
 of one with 256. Windows of one file have much in common, so that a standard error over examples is
-a little too small.
+a little too small; intervals are taken over files.
 
 Shapes: B examples, T context length, Q bytes of a continuation, V tokens.
 """
@@ -35,6 +35,8 @@ from methods.places import Place
 from sweeps.data import source_text
 from sweeps.tasks._requests import only_key, only_row
 from sweeps.tasks.base import Task
+
+_SHOWN_BYTES = 80  # of a context, in listings
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,10 @@ class Text(Task[CausalLMBackbone, TextBatch]):
         """The front of the test stream; made once per process."""
         return _batches(self)
 
+    def clusters(self) -> list[int]:
+        """Windows of one file hang together."""
+        return source_text.sources("test", self.num_examples, self._window)
+
     def outcomes(self, backbone: CausalLMBackbone, batch: TextBatch) -> Tensor:
         """Bits per byte of each continuation: float32 [B]."""
         logits_BQV = backbone.continuation_logits(batch.context, batch.fed).cpu()
@@ -98,6 +104,13 @@ class Text(Task[CausalLMBackbone, TextBatch]):
     def predict(self, backbone: CausalLMBackbone, batch: TextBatch) -> list[dict[str, Any]]:
         """Per window: `bits_per_byte` of its continuation."""
         return [{"bits_per_byte": value} for value in self.outcomes(backbone, batch).tolist()]
+
+    def readable(self, batch: TextBatch) -> dict[str, Any]:
+        """The end of the context, and the continuation."""
+        return {
+            "context_ends": _decoded(batch.context[0, -_SHOWN_BYTES:]),
+            "continuation": _decoded(batch.continuation[0]),
+        }
 
     def batch_of(self, inputs: dict[str, Any]) -> TextBatch:
         """`{"example": 7}` of the test stream, or `{"text": "..."}`, whose end is scored."""
@@ -128,6 +141,11 @@ class Text(Task[CausalLMBackbone, TextBatch]):
                 f"text must have {shortest} to {longest} bytes in UTF-8; got {len(content)}"
             )
         return content
+
+
+def _decoded(tokens_T: Tensor) -> str:
+    kept = [token for token in tokens_T.tolist() if token != source_text.START]
+    return bytes(kept).decode("utf-8", errors="replace")
 
 
 @lru_cache(maxsize=4)

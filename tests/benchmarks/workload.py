@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from datetime import UTC, datetime
 
 import torch
 
 from methods.schedule import Uniform
-from sweeps.trial import Metrics, Named, TrialResult, TrialSpec, TrialState, Weights
+from sweeps.trial import Named, TrialResult, TrialSpec, Weights
+from tests.orchestrator.trials import result
 
 WIDTH = 192
 NUM_OUTCOMES = 256
@@ -55,31 +54,4 @@ def run(trial: TrialSpec) -> TrialResult:
     """Compute, and report it the way a real trial does."""
     started_at, started = datetime.now(UTC), time.perf_counter()
     outcomes = compute(trial.seed, int(str(trial.method.params["steps"])))
-    metrics = Metrics(
-        quality=outcomes.mean().item(),
-        quality_se=outcomes.std().item() / NUM_OUTCOMES**0.5,
-        num_examples=NUM_OUTCOMES,
-        tokens=1.0,
-        tokens_per_layer=[WIDTH],
-        flops=1.0,
-        flops_per_example=2.0 * WIDTH**3,
-        kv=None,
-        kv_bytes=None,
-        peak_memory=1.0,
-        peak_bytes=3 * 4 * WIDTH**2,
-        compressor_seconds=0.0,
-        compressor_share=0.0,
-        latency=None,
-        latency_low=None,
-        latency_high=None,
-        latency_seconds=None,
-    )
-    return TrialResult(
-        trial_id=trial.id,
-        state=TrialState.FINISHED,
-        started_at=started_at,
-        seconds=time.perf_counter() - started,
-        worker=f"{platform.node()}:{os.getpid()}",
-        metrics=metrics,
-        outcomes=outcomes.tolist(),
-    )
+    return result(trial, started_at, time.perf_counter() - started, outcomes.tolist())

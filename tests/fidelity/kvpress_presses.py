@@ -10,7 +10,8 @@ import dataclasses
 import inspect
 import json
 import os
-from importlib.metadata import version
+import re
+from importlib.metadata import metadata, version
 from pathlib import Path
 from typing import get_args, get_origin, get_type_hints
 
@@ -24,6 +25,8 @@ from transformers.utils import logging
 TABLE = Path(__file__).parents[2] / "methods" / "kvpress" / "_presses.json"
 ABSTRACT = (kvpress.BasePress, kvpress.ScorerPress)
 PLAIN = (bool, int, float, str)
+LIBRARY = "https://arxiv.org/abs/2510.00636"
+"""The paper of kvpress itself, which proposes ExpectedAttentionPress; linked once, at the top."""
 
 
 def presses():
@@ -34,6 +37,17 @@ def presses():
         for name, press in found
         if issubclass(press, kvpress.BasePress) and press not in ABSTRACT
     }
+
+
+def papers():
+    """Address of the paper behind each press, from the list on the release's own page."""
+    found = {"ExpectedAttentionPress": LIBRARY}
+    for line in metadata("kvpress").json["description"].splitlines():
+        named, _, about = line.partition("[source]")
+        link = re.search(r"\[paper\]\((\S+?)\)", about)
+        if link and line.startswith("- `"):
+            found |= dict.fromkeys(re.findall(r"`(\w+Press)`", named), link[1])
+    return found
 
 
 def described(press):
@@ -50,8 +64,10 @@ def described(press):
             raise
         attention, masks = "eager", only_masks(press, given, "eager")
     about = inspect.getdoc(press).split("\n\n")[0].replace("\n", " ")
+    about = re.sub(r":class:`(\w+)`", r"\1", about)
     return {
         "about": about,
+        "paper": papers().get(press.__name__),
         "scores": issubclass(press, kvpress.ScorerPress),
         "masks": masks,
         "attention": attention,

@@ -27,8 +27,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from methods.backbones import attention_tap
 from methods.backbones.causal_lm import CausalLMBackbone
+from methods.backbones.library import tapped_attention
 from methods.base import ScoringMethod
 from methods.contexts import CacheContext
 from methods.kv._attention import received_attention
@@ -78,7 +78,7 @@ def counterpart(press, params):
 
 @cache
 def backbone(name):
-    return CausalLMBackbone(MODELS[name](attention_tap.NAME))
+    return CausalLMBackbone(MODELS[name](tapped_attention.NAME))
 
 
 def kept(name, method, schedule, keep_ratio):

@@ -67,6 +67,7 @@ def vision_context(shape: Shape) -> VisionContext:
         attention_BHMM=_attention(shape, draw),
         next_attention_BHMM=None if _is_last(shape) else _attention(shape, draw),
         grid=_grid(shape.num_in) if shape.seed % 2 else None,
+        future_BN=_future(shape, draw),
     )
 
 
@@ -81,7 +82,7 @@ def cache_context(shape: Shape) -> CacheContext:
         values_BND=_tokens(shape, entries, draw),
         queries_BGTD=_tokens(shape, (shape.batch, shape.heads, num_read, shape.width), draw),
         scaling=shape.width**-0.5,
-        future_BN=_tokens(shape, (shape.batch, shape.num_in), draw).float().softmax(1),
+        future_BN=_future(shape, draw),
     )
 
 
@@ -106,6 +107,7 @@ def vlm_context(shape: Shape, layout: VisualLayout | None = None) -> VisualConte
         question_Q=torch.arange(NUM_TEXT) >= NUM_TEXT_BEFORE,
         tower=tower_view(shape, layout, draw),
         **(_language_signals(shape, draw) if shape.layer > 0 else {}),
+        future_BN=_future(shape, draw),
     )
 
 
@@ -246,6 +248,11 @@ def _tokens(shape: Shape, size: tuple[int, ...], draw: torch.Generator) -> Tenso
         tokens = tokens[..., :1, :].expand(size).clone()
     factor = {"normal": 1.0, "equal": 1.0, "zero": 0.0, "large": 1000.0}[shape.content]
     return (tokens * factor).to(shape.dtype)
+
+
+def _future(shape: Shape, draw: torch.Generator) -> Tensor:
+    """What a rehearsal might tell about each token."""
+    return _tokens(shape, (shape.batch, shape.num_in), draw).float().softmax(1)
 
 
 def _language_signals(shape: Shape, draw: torch.Generator) -> dict[str, Any]:

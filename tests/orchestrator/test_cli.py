@@ -14,6 +14,14 @@ from sweeps.load import load_sweep
 from sweeps.plan import plan
 
 HEAVY = ("torch", "ray", "mlflow", "transformers")
+LISTINGS = (
+    "methods",
+    "methods tome",
+    "tasks",
+    "tasks threads",
+    "backbones",
+    "backbones vit-digits",
+)
 COMMANDS = (
     ["plan", "FILE"],
     ["run", "FILE"],
@@ -21,7 +29,7 @@ COMMANDS = (
     ["frontier", "SWEEP"],
     ["methods", "[ID]"],
     ["backbones"],
-    ["tasks"],
+    ["tasks", "[ID]"],
     ["serve", "SWEEP"],
     ["ui"],
     ["schema"],
@@ -31,6 +39,22 @@ COMMANDS = (
 def paretoken(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "orchestrator.cli", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def imported_by(commands: list[list[str]], libraries: tuple[str, ...], folder: Path) -> str:
+    """Which of the libraries a process has imported that ran the commands, as a list's repr."""
+    script = (
+        "import sys\n"
+        "from orchestrator.cli import app\n"
+        f"for command in {commands!r}:\n"
+        "    try: app(command)\n"
+        "    except SystemExit as stop: assert not stop.code, stop.code\n"
+        f"print([name for name in {libraries!r} if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return done.stderr.splitlines()[-1]
 
 
 @pytest.fixture(scope="module")
@@ -74,17 +98,12 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     ids=lambda arguments: arguments[0],
 )
 def test_looking_things_up_imports_nothing_heavy(measured: Path, arguments: list[str]) -> None:
-    script = (
-        "import sys\n"
-        "from orchestrator.cli import app\n"
-        f"try: app({arguments!r})\n"
-        "except SystemExit as stop: assert not stop.code, stop.code\n"
-        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=measured, capture_output=True, text=True, check=True
-    )
-    assert done.stderr.splitlines()[-1] == "[]"
+    assert imported_by([arguments], HEAVY, measured) == "[]"
+
+
+def test_listings_import_no_library_but_torch(tmp_path: Path) -> None:
+    commands = [line.split() for line in LISTINGS]
+    assert imported_by(commands, HEAVY, tmp_path) == "['torch']"
 
 
 def test_limits_choose_among_the_points(measured: Path) -> None:
@@ -131,6 +150,8 @@ def test_a_bad_file_gives_located_sentences_and_changes_nothing(
         (["methods", "tomee"], "did you mean 'tome'?"),
         (["methods", "--family", "visoin"], "did you mean 'vision'?"),
         (["methods", "--place", "kw"], "did you mean 'kv'?"),
+        (["tasks", "thread"], "did you mean 'threads'?"),
+        (["backbones", "vit-digit"], "did you mean 'vit-digits'?"),
         (["backbones", "train", "vit-digit"], "did you mean 'vit-digits'?"),
         (["status", "--store", "mysql://me:secret@host/db"], "choices: sqlite"),
         (["run", "nowhere.yaml"], "nowhere.yaml"),
@@ -167,6 +188,15 @@ def test_one_method_is_described_with_an_example(tmp_path: Path) -> None:
     planned = json.loads(paretoken(tmp_path, "methods", "--status", "planned", "--json").stdout)
     assert planned
     assert {row["status"] for row in planned} == {"planned"}
+
+
+def test_a_task_and_a_backbone_are_described(tmp_path: Path) -> None:
+    task = json.loads(paretoken(tmp_path, "tasks", "threads", "--json").stdout)
+    assert {each["name"] for each in task["parameters"]} >= {"hops", "needles", "batch_size"}
+    assert "at least 1, at most 4" in paretoken(tmp_path, "tasks", "threads").stdout
+    backbone = json.loads(paretoken(tmp_path, "backbones", "vit-digits", "--json").stdout)
+    assert backbone["class"] == "ViTForImageClassification"
+    assert "ViTForImageClassification" in paretoken(tmp_path, "backbones", "vit-digits").stdout
 
 
 def test_the_schema_describes_the_sweep_file(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -11,19 +12,20 @@ import pytest
 from methods import registry
 from methods.catalogue import catalogue
 from methods.evidence import evidence
-from orchestrator import method_listings
+from methods.kvpress import _environment
+from orchestrator import method_listings, method_pages
 from orchestrator.method_table import with_table
 from sweeps.load import parse_sweep
 from sweeps.tasks import registry as tasks_registry
 
 README = Path(__file__).parents[2] / "README.md"
-every_method = pytest.mark.parametrize("method_id", registry.entries())
+every_method = pytest.mark.parametrize("method_id", [*registry.entries(), *registry.presses()])
 
 
 def test_every_paper_of_the_catalogue_and_every_method_is_listed_once() -> None:
     listed = Counter(row["id"] for row in method_listings.methods())
     assert set(listed.values()) == {1}
-    assert set(listed) == {*catalogue(), *registry.entries()}
+    assert set(listed) == {*catalogue(), *registry.entries(), *registry.presses()}
 
 
 def test_a_row_has_status_tier_training_tasks_and_evidence() -> None:
@@ -67,8 +69,11 @@ def test_a_wrong_filter_names_the_nearest(filters: dict[str, str], nearest: str)
 
 
 @every_method
-def test_the_page_is_json_with_an_example_that_loads(method_id: str) -> None:
-    page = json.loads(json.dumps(method_listings.method(method_id)))
+def test_the_page_is_json_with_an_example_that_loads(
+    method_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(_environment.VARIABLE, "/there/python")
+    page = json.loads(json.dumps(method_pages.page(method_id)))
     sweep = parse_sweep(
         "name: example\n"
         "keep: [0.5]\n"
@@ -90,16 +95,72 @@ def test_the_page_is_json_with_an_example_that_loads(method_id: str) -> None:
 
 
 def test_a_page_has_needs_schedule_and_readings() -> None:
-    page = method_listings.method("tca")
+    page = method_pages.page("tca")
     assert page["needs"] == ["the class token's attention"]
     assert page["schedule"] == "progressive"
     assert page["fidelity"]["reading"]
     assert "reservoir" in page["about"]
-    assert method_listings.method("pyramiddrop")["schedule"] == "stages"
+    assert method_pages.page("pyramiddrop")["schedule"] == "stages"
 
 
 def test_a_planned_method_has_a_page() -> None:
-    assert method_listings.method("mrt5")["paper"].startswith("MrT5")
+    assert method_pages.page("mrt5")["paper"].startswith("MrT5")
+
+
+def test_a_press_has_a_page_with_its_paper_and_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(_environment, "BUILT", tmp_path / "not-built")
+    monkeypatch.delenv(_environment.VARIABLE, raising=False)
+    page = method_pages.page("kvpress/ExpectedAttentionPress")
+    assert page["status"] == "external"
+    assert page["arxiv"] == "2510.00636"
+    assert page["paper"].startswith("Expected Attention")
+    assert page["hyperparameters"]["n_sink"].startswith("4: ")
+    assert page["simulated"] == []
+    assert "'make kvpress'" in page["environment"]
+    assert page["environment"].endswith("none yet")
+    masks = method_pages.page("kvpress/AdaKVPress")
+    assert masks["simulated"] == ["kv", "kv_bytes", "tokens"]
+    assert "SnapKVPress" in masks["hyperparameters"]["press"]
+
+
+def test_a_press_has_the_title_of_a_paper_that_is_implemented_here_too() -> None:
+    rows = {row["id"]: row for row in method_listings.methods(status="external")}
+    assert set(rows) == set(registry.presses())
+    assert rows["kvpress/SnapKVPress"]["paper"] == registry.entry("snapkv").method.paper.title
+    assert rows["kvpress/KVzipPress"]["arxiv"] == "2505.23416"
+    assert rows["kvpress/RandomPress"]["paper"] is None
+
+
+def test_limits_and_choices_of_hyperparameters_are_said() -> None:
+    stated = method_pages.page("tome")["hyperparameters"]["round_share"]
+    assert stated.startswith("0.5: ")
+    assert stated.endswith("(above 0, at most 0.5)")
+
+
+@pytest.mark.parametrize("name", ["vision/tome", "tome"])
+def test_a_page_is_found_by_every_name_of_a_sweep_file(name: str) -> None:
+    assert method_pages.page(name)["id"] == "tome"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("tomee", "did you mean 'tome'?"),
+        ("TOME", "did you mean 'tome'?"),
+        ("SnapKVPress", "did you mean 'kvpress/SnapKVPress'?"),
+        ("kvpress/SnapKVPres", "did you mean 'kvpress/SnapKVPress'?"),
+        ("kvpress/snapkv", "did you mean 'kvpress/SnapKVPress'?"),
+        ("kvpress/ThinKPress", "cannot be swept: "),
+        ("vision/*", "is a pattern"),
+    ],
+)
+def test_a_wrong_name_is_told_the_nearest(name: str, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)) as caught:
+        method_pages.page(name)
+    assert repr(name) in str(caught.value)
+    assert len(str(caught.value)) < 200, "no list of two hundred names"
 
 
 def test_the_readmes_table_is_up_to_date() -> None:

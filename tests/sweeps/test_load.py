@@ -263,6 +263,10 @@ ONE_MISTAKE = {
         GOOD + "objectives: {latency: minimize}\nmeasure: {latency_pairs: 0}\n",
         "8:14: objective 'latency' needs measure.latency_pairs above 0",
     ),
+    "quality in the wrong direction": (
+        GOOD + "objectives: {quality: minimize, flops: minimize}\n",
+        "8:23: quality of digits is better when larger: write maximize",
+    ),
     # the file itself
     "empty": ("", "1:1: the file is empty"),
     "comment only": ("# nothing\n", "1:1: the file is empty"),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from methods.registry import entries
 from methods.schedule import num_held
+from sweeps.data import wording
 from sweeps.keep import KeepRange
 from sweeps.load import load_sweep, parse_sweep
 from sweeps.mistakes import SweepFileError
@@ -332,3 +333,96 @@ def test_lists_inside_a_stack_are_axes(llama_folder: Path) -> None:
     stacks = [trial.spec.method.params["stages"] for trial in planned(text).trials]
     found = {(first["keep"], second["params"]["bits"]) for first, second in stacks}
     assert found == {(0.5, 4), (0.5, 2), (0.25, 4), (0.25, 2)}
+
+
+@pytest.fixture(scope="module")
+def llava_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face model of the picture tasks: 2 language layers behind a tower of 3."""
+    import torch
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
+    from transformers import LlavaForConditionalGeneration as Llava
+
+    folder = tmp_path_factory.mktemp("models") / "llava"
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
+    vision = CLIPVisionConfig(num_hidden_layers=3, image_size=32, patch_size=4, **sizes)
+    text = LlamaConfig(num_hidden_layers=2, vocab_size=wording.VOCABULARY, **sizes)
+    torch.manual_seed(0)
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=wording.IMAGE)
+    Llava(config).save_pretrained(folder)
+    return folder
+
+
+def pictures(folder: Path, methods: str, more: str = "") -> Plan:
+    return planned(
+        f"name: p\nkeep: [0.5]\nworkloads:\n  w:\n    task: vqa\n"
+        f"    backbone: {{hf: {folder}}}\n    methods: {methods}\n{more}"
+    )
+
+
+@pytest.mark.parametrize(
+    "methods",
+    [
+        "[fastv]",
+        "[{stack: [{fastv: {keep: 0.5}}]}]",
+        "[{stack: [{divprune: {schedule: {kind: one-layer, layer: 2}}}, {snapkv: {keep: 0.5}}]}]",
+    ],
+    ids=["paper", "stage-with-a-budget", "stage-with-a-schedule"],
+)
+def test_a_stage_whose_layer_is_not_there_is_impossible(llava_folder: Path, methods: str) -> None:
+    result = pictures(llava_folder, methods, "    schedules: [paper]\n")
+    assert result.trials == ()
+    assert reasons(result) == {"layer 2 does not exist: the model has 2 layers"}
+
+
+def test_a_schedule_counts_the_layers_of_the_place_that_it_is_for(llava_folder: Path) -> None:
+    deep = "    schedules: [{one-layer: {layer: 2}}]\n"
+    (trial,) = pictures(llava_folder, "[tome]", deep).trials
+    assert trial.spec.schedule.label == "one-layer@2"
+    deeper = pictures(llava_folder, "[tome]", deep.replace("2", "3"))
+    assert reasons(deeper) == {"layer 3 does not exist: the model has 3 layers"}
+
+
+def test_tasks_that_give_a_method_nothing_to_do_are_impossible(
+    llama_folder: Path, llava_folder: Path
+) -> None:
+    idle = planned(cache(llama_folder, "[0.5]", methods='["edit/*", prompt-lookup, snapkv]'))
+    edits = {entry.id for entry in entries().values() if entry.family == "edit"}
+    assert {item.method for item in idle.impossible} == edits
+    assert reasons(idle) == {"recall edits no prompt, so that there is no cache to edit"}
+    stacked = "[{stack: [snapkv, prompt-lookup]}]"
+    assert reasons(pictures(llava_folder, stacked)) == {
+        "vqa generates answers of one token, so that none can be drafted ahead"
+    }
+    edited = cache(llama_folder, "[0.5]", methods='["edit/*"]').replace("recall", "edited-recall")
+    assert {trial.spec.method.id for trial in planned(edited).trials} == edits
+
+
+def test_readers_that_would_read_everything_are_impossible(llama_folder: Path) -> None:
+    methods = "[tidaldecode, {quest: {full_layers: [1, 2]}}]"
+    result = planned(cache(llama_folder, "[0.5]", methods=methods))
+    assert [trial.spec.method.params["full_layers"] for trial in result.trials] == [1]
+    assert reasons(result) == {
+        f"{name} reads the whole cache in each of the model's 2 layers"
+        for name in ("tidaldecode", "quest")
+    }
+
+
+def test_stages_that_cannot_work_together_are_impossible(
+    llama_folder: Path, llava_folder: Path
+) -> None:
+    stacks = "[{stack: [adakv, sink-window]}, {stack: [pyramidkv, {tidaldecode: {select: 0}}]}]"
+    assert reasons(planned(cache(llama_folder, "[0.5]", methods=stacks))) == {
+        "adakv leaves every head its own number of entries; sink-window needs heads that hold "
+        "equally many",
+        "tidaldecode reads in a layer the entries that another layer chose; pyramidkv leaves every "
+        "layer entries of its own",
+    }
+    tidal = "{tidaldecode: {select: 0}}"
+    inside = f"{{stack: [{{divprune: {{schedule: {{kind: one-layer}}}}}}, {tidal}]}}"
+    result = pictures(llava_folder, f"[{inside}, {{stack: [divprune, {tidal}]}}]")
+    (at_the_doorstep,) = result.trials
+    assert at_the_doorstep.spec.method.params["stages"][0]["schedule"] is None
+    assert reasons(result) == {
+        "tidaldecode reads in layer 1 the entries that layer 0 chose; divprune cuts tokens between "
+        "the two"
+    }

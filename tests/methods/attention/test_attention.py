@@ -9,6 +9,7 @@ from methods.attention.oracle_topk import OracleTopK
 from methods.attention.quest import Quest
 from methods.attention.sink_window import SinkWindow
 from methods.attention.tidaldecode import TidalDecode
+from methods.base import InfeasibleError
 from methods.registry import entries
 
 SELECTORS = [entry for entry in entries().values() if entry.family == "attention"]
@@ -113,6 +114,30 @@ def test_tidaldecode_selects_once_and_persists_until_it_selects_again():
         logits = (source.keys_BKSD[0, 1] @ source.query_BHD[0, 2:].T).sum(1)
         logits[36] = torch.inf
         assert chosen.entries[0, 1].tolist() == sorted(logits.topk(9).indices.tolist())
+
+
+def test_a_layer_with_a_smaller_budget_reads_the_best_of_what_was_selected():
+    step, method = {}, TidalDecode(select=1, reselect=None)
+    source = context(num_read=37, layer=1, step=step)
+    assert method.read(source) is None, "a selection layer may read everything itself"
+    wide, narrow = (
+        method.read(context(num_read=num, layer=num_layer, seed=num_layer, step=step)).entries
+        for num_layer, num in ((2, 12), (3, 5))
+    )
+    assert (wide.shape[2], narrow.shape[2]) == (12, 5)
+    for b in range(B):
+        for k in range(K):
+            assert set(narrow[b, k].tolist()) < set(wide[b, k].tolist())
+            logits = (source.keys_BKSD[b, k] @ source.query_BHD[b, k * G : k * G + G].T).sum(1)
+            logits[36] = torch.inf
+            assert narrow[b, k].tolist() == sorted(logits.topk(5).indices.tolist())
+
+
+def test_positions_selected_among_other_entries_are_refused():
+    step, method = {}, TidalDecode(select=1)
+    method.read(context(layer=1, step=step))
+    with pytest.raises(InfeasibleError, match="holds 37 entries and this one 30"):
+        method.read(context(num_entries=30, layer=2, step=step))
 
 
 def test_longheads_lets_every_head_choose_its_chunks():

@@ -5,6 +5,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from methods.backbones import attention_tap
+from methods.backbones.library import tapped_attention
 
 CONFIG = {
     "vocab_size": 50,
@@ -24,7 +25,7 @@ def models(tmp_path_factory):
     LlamaForCausalLM(LlamaConfig(**CONFIG)).save_pretrained(folder)
     return tuple(
         LlamaForCausalLM.from_pretrained(folder, attn_implementation=name).eval()
-        for name in ("sdpa", attention_tap.NAME)
+        for name in ("sdpa", tapped_attention.NAME)
     )
 
 

@@ -5,6 +5,7 @@ import torch
 
 from methods.attention.oracle_topk import OracleTopK
 from methods.attention.sink_window import SinkWindow
+from methods.attention.tidaldecode import TidalDecode
 from methods.backbones.base import VacuousCompressionError, weight_bytes
 from methods.base import InfeasibleError
 from methods.composition.pairing import Pairing
@@ -15,7 +16,7 @@ from methods.decoding.prompt_lookup import PromptLookup
 from methods.kv.snapkv import SnapKV
 from methods.prompt.gemfilter import GemFilter
 from methods.prompt.selective_context import SelectiveContext
-from methods.schedule import Uniform, num_held
+from methods.schedule import Pyramid, Uniform, num_held
 from methods.storage.kivi import KIVI
 from methods.weights.torchao_int4 import TorchaoInt4
 from methods.weights.torchao_int8 import TorchaoInt8
@@ -130,6 +131,21 @@ def test_a_later_question_is_decoded_token_by_token(recall_model, prompt):
     assert compression.visible == 4 * layers * heads * entries
 
 
+@pytest.mark.parametrize("keep_ratio", [0.3, 0.7])
+def test_positions_persist_under_budgets_that_differ_from_layer_to_layer(
+    recall_model, prompt, keep_ratio
+):
+    num_layers, pyramid = recall_model.num_layers, Pyramid(beta=4)
+    method = TidalDecode(select=0, reselect=None)
+    with compressed(recall_model, method, keep_ratio, pyramid) as compression:
+        recall_model.generate(prompt, EMPTY, 1)
+    held = pyramid.held(keep_ratio, num_layers)
+    read = [num_held(fraction, prompt.shape[1]) for fraction in held[1:]]
+    assert len(set(read)) == len(read)
+    expected = (prompt.shape[1] + sum(read)) / (num_layers * prompt.shape[1])
+    assert compression.attended / compression.visible == pytest.approx(expected)
+
+
 # Prompt
 
 
@@ -211,6 +227,33 @@ def test_two_methods_at_one_place_are_refused(recall_model):
     stack = Stack(stages=({"method": "snapkv"}, {"method": "h2o"}))
     with pytest.raises(InfeasibleError, match="cannot share a place: kv, kv"):
         recall_model.stages(stack, Uniform(), 0.5)
+
+
+@pytest.mark.parametrize("beside", ["sink-window", "oracle-topk", "kivi"])
+def test_heads_of_different_length_are_refused_where_all_must_hold_the_same(recall_model, beside):
+    stack = Stack(stages=({"method": "adakv", "keep": 0.5}, {"method": beside}))
+    with (
+        pytest.raises(InfeasibleError, match=f"adakv leaves every head its own.*{beside} needs"),
+        compressed(recall_model, stack, 0.5),
+    ):
+        pytest.fail("the block must not be entered")
+
+
+@pytest.mark.parametrize("method", ["pyramidkv", "snapkv"])
+def test_positions_do_not_persist_over_layers_that_hold_entries_of_their_own(recall_model, method):
+    tidal = {"method": "tidaldecode", "params": {"select": 0}}
+    with (
+        pytest.raises(InfeasibleError, match=f"{method} leaves every layer entries of its own"),
+        compressed(recall_model, Stack(stages=({"method": method}, tidal)), 0.5),
+    ):
+        pytest.fail("the block must not be entered")
+
+
+def test_readers_that_choose_in_every_layer_work_on_caches_that_were_cut(recall_model, prompt):
+    stages = ({"method": "pyramidkv", "schedule": Pyramid()}, {"method": "sink-window"})
+    with compressed(recall_model, Stack(stages=stages), 0.5) as compression:
+        recall_model.generate(prompt, EMPTY, 2)
+    assert compression.attended / compression.visible == pytest.approx(0.5, abs=0.02)
 
 
 def test_a_stack_in_a_stack_is_refused():

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from methods.backbones import attention_tap
 from methods.backbones.causal_lm import CausalLMBackbone
+from methods.backbones.library import tapped_attention
 from methods.contexts import CacheContext
 from methods.kv.oracle import Oracle
 from methods.schedule import Uniform
@@ -52,7 +52,7 @@ seen: list[CacheContext] = []
 def test_an_oracle_is_shown_the_attention_of_all_that_follows(with_continuation: bool) -> None:
     seen.clear()
     rest = CONTINUATION if with_continuation else CONTINUATION[:, :0]
-    backbone = CausalLMBackbone(model(attention_tap.NAME))
+    backbone = CausalLMBackbone(model(tapped_attention.NAME))
     uncompressed = backbone.generate(PROMPT, rest, NUM_NEW)
     with backbone.compressed(Spy(), Uniform(), 0.5, 0):
         backbone.generate(PROMPT, rest, NUM_NEW)
@@ -68,7 +68,7 @@ def test_an_oracle_is_shown_the_attention_of_all_that_follows(with_continuation:
 
 
 def test_a_rehearsal_leaves_no_trace() -> None:
-    backbone = CausalLMBackbone(model(attention_tap.NAME))
+    backbone = CausalLMBackbone(model(tapped_attention.NAME))
     expected = backbone.generate(PROMPT, CONTINUATION, NUM_NEW)
     with backbone.compressed(Oracle(), Uniform(), 0.5, 0) as compression:
         backbone.generate(PROMPT, CONTINUATION, NUM_NEW)
@@ -78,7 +78,7 @@ def test_a_rehearsal_leaves_no_trace() -> None:
 
 
 def test_each_prompt_has_its_own_future() -> None:
-    backbone = CausalLMBackbone(model(attention_tap.NAME))
+    backbone = CausalLMBackbone(model(tapped_attention.NAME))
     seen.clear()
     with backbone.compressed(Spy(), Uniform(), 0.5, 0):
         for prompt in (PROMPT, tokens(LENGTH - 6, 3)):

@@ -11,7 +11,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from methods.backbones import attention_tap
 from methods.backbones.causal_lm import CausalLMBackbone
-from methods.backbones.kv_cache import RaggedLayer
+from methods.backbones.library import tapped_attention
+from methods.backbones.library.kv_cache import RaggedLayer
 from methods.base import InfeasibleError
 from methods.kv.adakv import AdaKV
 from methods.kv.snapkv import SnapKV
@@ -32,7 +33,7 @@ def llama() -> CausalLMBackbone:
         num_attention_heads=HEADS,
         num_key_value_heads=KV_HEADS,
         initializer_range=0.3,
-        attn_implementation=attention_tap.NAME,
+        attn_implementation=tapped_attention.NAME,
     )
     return CausalLMBackbone(LlamaForCausalLM(config))
 

@@ -46,7 +46,7 @@ def test_a_method_behind_the_tower_sees_the_pass_and_not_the_probe(llava, monkey
     pixels, _, prompt = inputs(THREE)
     contexts = []
     method = stack(("random", {"at": "vision", "keep": 0.5}), ("random", {"at": "vlm"}))
-    monkeypatch.setitem(vars(method), "methods", (QUICK, spy_on(contexts)))
+    monkeypatch.setitem(vars(method), "components", (QUICK, spy_on(contexts)))
     with llava.compressed(method, Uniform(), 0.5, seed=0) as record:
         logits = llava.continuation_logits(pixels, THREE, prompt, REST)
     assert logits.isfinite().all()

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -212,6 +213,32 @@ def test_merged_tokens_stand_where_their_heaviest_part_stood(llava):
         assert torch.equal(after.origin_BN, heaviest)
         assert (after.origin_BN.diff() > 0).all()
         torch.testing.assert_close(after.sizes_BN.sum(1), torch.full((BATCH,), 3.0 * P))
+
+
+@torch.no_grad()
+def test_the_recorded_w_gives_the_tokens_that_the_first_layer_reads(llava):
+    contexts, read = [], []
+
+    class Lengthened(MergedByPairs):
+        def transform(self, ctx):
+            contexts.append(ctx)
+            merged = super().transform(ctx)
+            draw = torch.Generator().manual_seed(1)
+            return replace(merged, gains=torch.rand(ctx.batch, ctx.num_keep, generator=draw) + 0.5)
+
+    def note(_module, _args, kwargs):
+        read.append(kwargs["inputs_embeds"])
+
+    decoder = llava.model.model.language_model
+    handle = decoder.register_forward_pre_hook(note, with_kwargs=True)
+    with llava.compressed(Lengthened(), Uniform(), 0.5, 0) as compression:
+        llava.answer(*inputs(ONE), [], 1)
+    handle.remove()
+    recorded = compression.transforms["vlm"][0]
+    num_words_before = 2
+    visual_BKD = read[0][:, num_words_before : num_words_before + P // 2]
+    assert not (recorded.rows.diff() > 0).all(), "rows were put into another order"
+    torch.testing.assert_close(recorded(contexts[0].hidden_BND), visual_BKD)
 
 
 def test_memory_lives_for_one_prompt(llava):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import ViTConfig, ViTForImageClassification
+from transformers import ViTForImageClassification
 
 from methods import registry
 from methods.backbones.base import VacuousCompressionError
@@ -15,6 +15,7 @@ from methods.base import TokenMethod
 from methods.contexts import VisionContext
 from methods.schedule import OneLayer, Progressive, Uniform, num_held
 from methods.transform import TokenTransform
+from tests.models import save_vit
 
 NUM_PATCHES = 36
 SCHEDULES = [Uniform(), OneLayer(layer=1), Progressive()]
@@ -26,8 +27,8 @@ REDUCING = [
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    config = ViTConfig(
+    return save_vit(
+        tmp_path_factory.mktemp("vit"),
         image_size=24,
         patch_size=4,
         hidden_size=32,
@@ -37,9 +38,6 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_labels=5,
         initializer_range=0.3,
     )
-    path = tmp_path_factory.mktemp("vit")
-    ViTForImageClassification(config).save_pretrained(path)
-    return path
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from methods.backbones.base import Compression, VacuousCompressionError
 from methods.backbones.cache_editor import CacheEditor, KnownCache, known_cache
 from methods.backbones.causal_lm import CausalLMBackbone
-from methods.backbones.kv_cache import new_cache
+from methods.backbones.library.kv_cache import new_cache
 from methods.base import InfeasibleError
 from methods.composition.stack import Stack
 from methods.edit._base import Edit, EditContext

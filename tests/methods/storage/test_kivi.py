@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from methods.backbones.quantised_cache import QuantisedLayer
+from methods.backbones.library.quantised_cache import QuantisedLayer
 from methods.storage._base import Packed
 from methods.storage.kivi import KIVI
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import ViTConfig, ViTForImageClassification
 
 from orchestrator.serving.engine import Engine
 from orchestrator.serving.release import Release, release_of
@@ -15,6 +14,7 @@ from orchestrator.trial import run_trial
 from store.repository import Store
 from sweeps.load import load_sweep
 from sweeps.plan import plan
+from tests.models import save_vit
 
 # The untrained model is no better with more tokens; the third objective keeps every ratio.
 SWEEP = """
@@ -47,7 +47,16 @@ def one_thread() -> Iterator[None]:
 def store(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Store:
     """A store with the results of every trial of the sweep."""
     folder: Path = tmp_path_factory.mktemp("serving")
-    _save_vit(folder / "vit")
+    save_vit(  # 48x48 scenes and ten classes
+        folder / "vit",
+        image_size=48,
+        patch_size=8,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_labels=10,
+    )
     (folder / "sweep.yaml").write_text(SWEEP)
     spec = load_sweep(folder / "sweep.yaml")
     planned = plan(spec)
@@ -67,18 +76,3 @@ def release(store: Store) -> Release:
 def engine(release: Release, one_thread: None) -> Engine:
     """The models of the release, in this process."""
     return Engine(release)
-
-
-def _save_vit(folder: Path) -> None:
-    """An untrained vision transformer for 48x48 scenes and ten classes."""
-    torch.manual_seed(0)
-    config = ViTConfig(
-        image_size=48,
-        patch_size=8,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        num_labels=10,
-    )
-    ViTForImageClassification(config).save_pretrained(folder)

@@ -12,7 +12,8 @@ from orchestrator.serving.release import Release, release_of
 from store.frontier import frontier
 from store.records import NOT_NUMBERS
 from store.repository import Store
-from sweeps.trial import TrialSpec
+from sweeps.trial import Named, TrialSpec
+from tests.store import examples
 
 
 def test_a_release_holds_each_workloads_frontier_with_its_numbers(store, release) -> None:
@@ -45,6 +46,48 @@ def test_a_sweep_without_results_is_not_released(store, tmp_path: Path) -> None:
     empty.begin_sweep("planned", "", store.spec("serving-tests"), [], [])
     with pytest.raises(ValueError, match="no finished trials"):
         release_of(empty, "planned")
+
+
+def measured(folder: Path, *methods: str) -> Store:
+    """A store with one finished trial of each method, the later ones better and cheaper."""
+    trials = [
+        examples.spec().model_copy(update={"method": Named(id=method, version=1)})
+        for method in methods
+    ]
+    store = Store(f"sqlite:///{folder}/results.db")
+    objectives = {"quality": "maximize", "flops": "minimize"}
+    spec = {"name": "quickstart", "workloads": {"digits": {"objectives": objectives}}}
+    store.begin_sweep("quickstart", "", spec, [("digits", "2x", trial) for trial in trials], [])
+    better = enumerate(trials, start=1)
+    store.record([examples.finished(t, quality=i / 10, flops=1 - i / 10) for i, t in better])
+    return store
+
+
+def test_what_needs_another_interpreter_is_left_out_and_said(tmp_path: Path) -> None:
+    presses = ("kvpress/SnapKVPress", "kvpress/KnormPress")
+    found = release_of(measured(tmp_path, "identity", "tome", *presses), "quickstart")
+    (workload,) = found.workloads
+    assert [c.spec.method.id for c in workload.configurations] == ["tome"]
+    assert found.shortfall == (
+        "left out kvpress/KnormPress, kvpress/SnapKVPress: they need another interpreter"
+    )
+    assert Release.model_validate_json(found.model_dump_json()) == found
+
+
+def test_a_workload_of_presses_alone_is_named(release: Release) -> None:
+    found = release.model_copy(update={"left_out": {"long": ("kvpress/KnormPress",)}})
+    assert found.shortfall is not None
+    assert found.shortfall.endswith("; nothing is left of workload 'long'")
+
+
+def test_a_release_of_our_own_methods_lacks_nothing(release: Release) -> None:
+    assert release.shortfall is None
+
+
+def test_where_nothing_is_left_there_is_no_release(tmp_path: Path) -> None:
+    store = measured(tmp_path, "kvpress/SnapKVPress")
+    with pytest.raises(ValueError, match=r"nothing of sweep 'quickstart' can .*presses"):
+        release_of(store, "quickstart")
 
 
 def test_what_was_measured_is_current(release) -> None:

@@ -19,6 +19,7 @@ from orchestrator.serving.router import (
     UnroutableError,
     Wish,
 )
+from orchestrator.serving.schemas import FrontierWorkload
 from sweeps.trial import Metrics, Named, TrialSpec, Weights
 
 quick = settings(derandomize=True, max_examples=200, deadline=None, database=None)
@@ -205,6 +206,22 @@ def test_where_quality_is_minimised_the_smallest_is_best() -> None:
     assert text.route(Wish(max_cost=0.5)).configuration == rough
     with pytest.raises(UnroutableError, match="'text' minimises its quality"):
         text.route(Wish(min_quality=0.5))
+
+
+@pytest.mark.parametrize(
+    ("way", "flops_of_the_better"), [("minimize", 0.2), ("maximize", 0.4)], ids=["min", "max"]
+)
+def test_between_equal_costs_the_better_quality_decides(
+    way: str, flops_of_the_better: float
+) -> None:
+    rough = configuration(0, 1.9, flops=0.4, kv=0.2)
+    fine = configuration(1, 1.8, flops=0.2, kv=0.4)
+    served = workload("text", rough, fine, quality=way, flops="minimize")
+    shown = FrontierWorkload.of(served).configurations
+    assert shown[0].measured.flops == flops_of_the_better
+    with pytest.raises(NothingFitsError) as refused:
+        router(served).route(Wish(max_cost={"flops": 0.1, "kv": 0.1}))  # four times that, for both
+    assert refused.value.nearest.max_cost["flops"] == flops_of_the_better
 
 
 def test_a_bare_number_needs_a_minimised_objective() -> None:

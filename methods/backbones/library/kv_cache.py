@@ -60,6 +60,13 @@ class EvictableLayer(DynamicLayer):  # type: ignore[misc]  # transformers ships 
         """Replace all entries by these, made from the first ``seen`` tokens."""
         self.keys, self.values, self.seen = keys_BKSD, values_BKSD, seen
 
+    def ragged(
+        self, keys_BFD: Tensor, values_BFD: Tensor, lengths_BK: Tensor, seen: int
+    ) -> RaggedLayer:
+        """What takes this layer's place if heads hold different numbers of entries."""
+        assert type(self) is EvictableLayer, "no other format stores heads that differ in length"
+        return RaggedLayer(keys_BFD, values_BFD, lengths_BK, seen)
+
     def settle(self) -> None:
         """The prompt has been read and cut: take the form in which entries are held."""
 

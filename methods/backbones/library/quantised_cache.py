@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from methods.backbones.kv_cache import EvictableLayer
+from methods.backbones.library.kv_cache import EvictableLayer
 from methods.storage._base import CacheFormat, Packed
 
 

@@ -1,0 +1,62 @@
+"""The attention function that every model is opened with: taps first, then the library's own.
+
+Importing this module registers the function with transformers under :data:`NAME`; open models,
+compressed or not, with ``attn_implementation=NAME``. Without a tap
+(:mod:`methods.backbones.attention_tap`) it is PyTorch's scaled dot-product attention as the library
+calls it, ``sdpa``, bit for bit.
+
+The mask function must be registered under the same name. Without it transformers builds no mask at
+all for an unknown attention name, and padded batches silently get wrong numbers.
+
+Shapes: as in :mod:`methods.backbones.attention_tap`.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, Final
+
+from torch import Tensor, nn
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.modeling_utils import AttentionInterface
+
+from methods.backbones.attention_tap import AttentionCall, after_taps
+
+NAME: Final = "paretoken"
+
+
+def _grouped_as(call: AttentionCall, module: Any) -> Any:
+    """What tells the library how many query heads share a key/value head.
+
+    That is the module, unless a tap gave every query head keys and values of its own.
+    """
+    if call.key_BKND.shape[1] < call.query_BHTD.shape[1]:
+        return module
+    return SimpleNamespace(num_key_value_groups=1, is_causal=getattr(module, "is_causal", True))
+
+
+def _tapped_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    call = after_taps(module, AttentionCall(query, key, value, attention_mask))
+    output: tuple[Tensor, None] = sdpa_attention_forward(
+        _grouped_as(call, module),
+        call.query_BHTD,
+        call.key_BKND,
+        call.value_BKND,
+        call.mask,
+        **kwargs,
+    )
+    if call.gate_BT is None:
+        return output
+    return output[0] * call.gate_BT[..., None, None], None
+
+
+AttentionInterface.register(NAME, _tapped_attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)
