@@ -21,6 +21,7 @@ BEYOND_A_SCHEMA = {
     *("undefined alias", "python tag", "alias inside itself", "name that is a date"),
     # one part of the file against another
     *("missing keep", "missing methods", "cache of a vision model", "latency without pairs"),
+    "quality in the wrong direction",
     # names by pattern, and amounts inside a text
     *(
         "unknown method in a stack",

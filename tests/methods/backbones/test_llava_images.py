@@ -87,7 +87,7 @@ def vision_then(contexts, monkeypatch):
     """A stack of patch pruning in every tower layer and a spy at the doorstep."""
     spy, pruner = spy_on(contexts), PrunesPatches()
     method = stack(("random", {"at": "vision", "keep": 0.3}), ("random", {"at": "vlm"}))
-    monkeypatch.setitem(vars(method), "methods", (pruner, spy))
+    monkeypatch.setitem(vars(method), "components", (pruner, spy))
     return method
 
 

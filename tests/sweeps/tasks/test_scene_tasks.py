@@ -45,7 +45,7 @@ def quality(task, seed=0, method="identity", keep_ratio=1.0):
     [
         (Retrieval(num_examples=128), 0.6),
         (Retrieval(num_examples=128, likeness="far"), 0.9),
-        (ZeroShot(num_examples=128), 0.8),
+        (ZeroShot(num_examples=128), 0.7),
         (ZeroShot(num_examples=128, attribute="colour"), 0.95),
         (Dense(num_examples=64), 0.8),
     ],

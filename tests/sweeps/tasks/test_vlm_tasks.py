@@ -30,7 +30,7 @@ def seeds_of(task):
     return references()[BACKBONES[type(task)].replace("_", "-")].seeds
 
 
-LEAST = {"vqa-several": 0.35, "vqa-anyres": 0.65}
+LEAST = {"video-qa-order": 0.65, "video-qa-motion": 0.3}
 """What the shipped weights reach less well than the rest; the model card says how well."""
 ALL = [task for task in EVERY if seeds_of(task)]
 TRAINED = [(task, seed) for task in ALL for seed in seeds_of(task)]
@@ -64,7 +64,7 @@ def test_every_shipped_llava_does_its_tasks(task, seed):
     assert quality(task, seed) > LEAST.get(name(task), 0.8)
 
 
-@pytest.mark.parametrize("task", [t for t in ALL if name(t) != "vqa-several"], ids=name)
+@pytest.mark.parametrize("task", [t for t in ALL if name(t) != "video-qa-motion"], ids=name)
 def test_losing_random_tokens_costs_answers(task):
     quarter, tenth = (quality(task, 0, "random", keep) for keep in (0.25, 0.1))
     whole = quality(task)
