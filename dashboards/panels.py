@@ -138,7 +138,7 @@ class Panel:
 
 
 def panels(rows: Iterable[Row], objectives: Mapping[str, Objectives]) -> list[Panel]:
-    """One panel per workload of which some trial has a number for the cost.
+    """One panel per workload of which some trial has numbers for quality and cost.
 
     Raises ValueError where a workload minimises no cost.
     """
@@ -159,7 +159,7 @@ def sweep_labels(all_panels: Sequence[Panel]) -> list[str]:
 def _panel(workload: str, rows: list[Row], objectives: Objectives) -> Panel:
     cost = _first_cost(workload, objectives)
     direction = objectives.get(QUALITY, "maximize")
-    drawn = [row for row in rows if row.point.metrics.get(cost) is not None]
+    drawn = [row for row in rows if None not in map(row.point.metrics.get, (cost, QUALITY))]
     baseline = _baseline(drawn, cost)
     return Panel(
         workload=workload,

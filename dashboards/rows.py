@@ -25,6 +25,11 @@ class Row:
     group: SeedGroup
     """The same configuration over all seeds of the sweep."""
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether quality was measured; without, only the costs say anything."""
+        return self.point.metrics[QUALITY] is not None
+
     def as_json(self) -> dict[str, Any]:
         """One JSON object with everything known about the point."""
         point = self.point
@@ -79,6 +84,20 @@ def stored_rows(
     """
     points = store.points(sweep, workload)
     return rows_of(points, store.objectives(sweep), maximum, minimum)
+
+
+def short_list(
+    rows: Iterable[Row],
+    maximum: Mapping[str, float] | None = None,
+    minimum: Mapping[str, float] | None = None,
+) -> list[Row]:
+    """The frontier, and everything within bounds where quality was not measured."""
+    from store.frontier import within
+
+    def is_cheap(row: Row) -> bool:
+        return not row.is_judged and within(row.point.metrics, maximum or {}, minimum or {})
+
+    return [row for row in rows if row.on_frontier or is_cheap(row)]
 
 
 def by_workload(points: Iterable[Point]) -> dict[str, list[Point]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from dashboards.cost_tables import COSTS_LEGEND, costs_table
 from dashboards.fitting import Column, FittingTable
 from dashboards.rows import QUALITY, Row, variant_labels
 
@@ -44,15 +45,24 @@ def frontier_rows(rows: Iterable[Row]) -> list[Json]:
 def frontier_table(rows: Sequence[Row]) -> RenderableType:
     """One table per workload with every row given, by rising quality, the frontier's marked ``*``.
 
-    Costs are fractions of the uncompressed model.
+    Costs are fractions of the uncompressed model. Workloads whose quality was not measured come
+    last, the dearest first.
     """
+    judged = _by_workload(row for row in rows if row.is_judged)
+    costs = _by_workload(row for row in rows if not row.is_judged)
+    if not rows:
+        return Text("No finished trials.")
+    tables: list[RenderableType] = [_workload_table(*each) for each in judged.items()]
+    tables += [Text(_LEGEND)] if judged else []
+    tables += [costs_table(*each) for each in costs.items()]
+    return Group(*tables, *([Text(COSTS_LEGEND)] if costs else []))
+
+
+def _by_workload(rows: Iterable[Row]) -> dict[str, list[Row]]:
     workloads: dict[str, list[Row]] = {}
     for row in rows:
         workloads.setdefault(row.point.workload, []).append(row)
-    if not workloads:
-        return Text("No finished trials.")
-    tables = [_workload_table(name, members) for name, members in workloads.items()]
-    return Group(*tables, Text(_LEGEND))
+    return workloads
 
 
 def _workload_table(workload: str, rows: Sequence[Row]) -> RenderableType:

@@ -83,13 +83,14 @@ def run(
 ) -> None:
     """Run what is not measured yet; Ctrl-C stops cleanly, the same command continues."""
     from dashboards import tables
+    from dashboards.rows import short_list
     from orchestrator.sweep import run_sweep
 
     done = run_sweep(file, store_url(store), address)
     if as_json:
         print_json(done.report.row())
     else:
-        show(tables.frontier_table([row for row in done.rows if row.on_frontier]))
+        show(tables.frontier_table(short_list(done.rows)))
         show(done.summary)
     raise typer.Exit(done.report.exit_code)
 
@@ -131,7 +132,7 @@ def frontier(
 ) -> None:
     """The points no other point beats, per workload, within budgets."""
     from dashboards import tables
-    from dashboards.rows import stored_rows
+    from dashboards.rows import short_list, stored_rows
 
     upper, lower = pairs("--max", maximum), pairs("--min", minimum)
     if confidence is not None or epsilon is not None:
@@ -140,7 +141,7 @@ def frontier(
         return
     with open_store(store) as opened:
         rows = stored_rows(opened, sweep, workload, upper, lower)
-    best = [row for row in rows if row.on_frontier]
+    best = short_list(rows, upper, lower)
     show_rows(
         as_json,
         tables.frontier_rows(best if upper or lower else rows),

@@ -14,7 +14,7 @@ Affinity = tuple[str, ...]
 def affinity(spec: TrialSpec) -> Affinity:
     """Equal for trials that share backbone and task."""
     weights, task = spec.backbone, spec.task
-    return (weights.path, str(weights.revision), weights.dtype, task.model_dump_json(), spec.data)
+    return (weights.fingerprint, weights.dtype, task.model_dump_json(), spec.data)
 
 
 class TrialQueue:

@@ -71,7 +71,7 @@ class SweepRun:
 
     @property
     def summary(self) -> str:
-        """Where everything is, and the next three commands."""
+        """Where everything is, and the next commands."""
         report, figure = self.report, " ".join(map(str, self.figures))
         used = "" if report.utilisation is None else f", workers {report.utilisation:.0%} busy"
         lines = [
@@ -81,18 +81,20 @@ class SweepRun:
             f"figure    {figure or 'none yet'}",
             f"database  {masked(self.store_url)} (results and MLflow)",
             "next      paretoken ui",
-            f"          paretoken serve {report.sweep}",
         ]
-        return "\n".join([*lines, *self._curl()])
+        return "\n".join([*lines, *self._serving()])
 
     @property
     def _open(self) -> int:
         report = self.report
         return report.planned - report.reused - report.measured - report.failed
 
-    def _curl(self) -> Iterator[str]:
-        if self.rows:
-            body = f'{{"workload": "{self.rows[0].point.workload}", "inputs": {{"example": 7}}}}'
+    def _serving(self) -> Iterator[str]:
+        judged = [row for row in self.rows if row.is_judged]
+        if judged or not self.rows:
+            yield f"          paretoken serve {self.report.sweep}"
+        if judged:
+            body = f'{{"workload": "{judged[0].point.workload}", "inputs": {{"example": 7}}}}'
             yield (
                 "          curl -s 127.0.0.1:8000/v1/predict -H 'content-type: application/json' "
                 f"-d '{body}'"
@@ -204,7 +206,7 @@ class _Listener:
         self._done += 1
         if event.result.state is TrialState.FAILED:
             self._failed += 1
-        elif event.result.metrics:
+        elif event.result.metrics and event.result.metrics.quality is not None:
             self._consider(self._trials[trial_id], event.result.metrics.model_dump())
 
     def _consider(self, trial: PlannedTrial, metrics: dict[str, Any]) -> None:
@@ -244,7 +246,7 @@ def _draw(store: Store, spec: SweepSpec, rows: list[Row]) -> list[Path]:
     from dashboards.figures import write_figures
 
     figures: list[Path] = []
-    if rows:
+    if any(row.is_judged for row in rows):
         folder = artifacts_folder(store.url) / "figures" / spec.name
         points = [row.point for row in rows]
         figures = write_figures(spec.name, points, spec.objectives_by_workload, folder)

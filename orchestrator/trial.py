@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 import platform
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from functools import cache, lru_cache
 from importlib import metadata
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from transformers import AutoConfig
@@ -26,11 +27,13 @@ from methods.base import InfeasibleError, Method
 from orchestrator.cost import Cost, PairedLatency, measure_cost, measure_latency
 from sweeps.models import location, unchanged
 from sweeps.tasks import registry as tasks_registry
-from sweeps.tasks.base import SizedBatch, Task
+from sweeps.tasks.base import Task
 from sweeps.trial import (
+    AnyWeights,
     FailureKind,
     MeasureSpec,
     Metrics,
+    RandomWeights,
     TrialResult,
     TrialSpec,
     TrialState,
@@ -40,7 +43,6 @@ from sweeps.trial import (
 PACKAGES = ("paretoken", "torch", "transformers", "numpy")
 EXTRAS = ("kvpress",)
 """Noted where an environment has them."""
-BatchT = TypeVar("BatchT", bound=SizedBatch)
 
 
 def run_trial(spec: TrialSpec) -> TrialResult:
@@ -55,7 +57,7 @@ def run_trial(spec: TrialSpec) -> TrialResult:
     try:
         metrics, outcomes = _measure(spec)
         measured = {"state": TrialState.FINISHED, "metrics": metrics, "outcomes": outcomes}
-        measured["clusters"] = build_task(spec).clusters()
+        measured["clusters"] = build_task(spec).clusters() if outcomes else []
     except Exception as error:
         measured = _failure(error)
     return TrialResult(
@@ -96,7 +98,7 @@ def environment() -> dict[str, Any]:
 
 def _measure(spec: TrialSpec) -> tuple[Metrics, list[float]]:
     backbone, task = _backbone(spec.backbone), build_task(spec)
-    sample = _head(task.batches()[0], spec.measure.latency_batch)
+    sample = task.cost_batch(backbone, spec.measure.latency_batch)
     baseline = _baseline_cost(spec.backbone, task, spec.measure)
 
     def run_baseline() -> Any:
@@ -105,12 +107,12 @@ def _measure(spec: TrialSpec) -> tuple[Metrics, list[float]]:
     with _compressed(backbone, spec) as compression, task.prepared(backbone, sample):
         cost = measure_cost(run_baseline)
         held = _Held.of(compression)
-    outcomes, share, compressor_seconds = _quality(backbone, task, spec)
+    outcomes, share, compressor_seconds = _judged(backbone, task, spec, sample)
     latency = _latency(backbone, task, spec, sample)
     whole = baseline.held
     metrics = Metrics(
-        quality=statistics.fmean(outcomes),
-        quality_se=statistics.stdev(outcomes) / math.sqrt(len(outcomes)),
+        quality=statistics.fmean(outcomes) if outcomes else None,
+        quality_se=statistics.stdev(outcomes) / math.sqrt(len(outcomes)) if outcomes else None,
         num_examples=len(outcomes),
         tokens=sum(held.tokens_per_layer) / sum(whole.tokens_per_layer),
         tokens_per_layer=list(held.tokens_per_layer),
@@ -139,13 +141,26 @@ def _compressed(backbone: Backbone, spec: TrialSpec) -> Any:
     return backbone.compressed(build_method(spec), spec.schedule, spec.keep_ratio, spec.seed)
 
 
-def _quality(
-    backbone: Backbone, task: Task[Any, Any], spec: TrialSpec
+def _judged(
+    backbone: Backbone, task: Task[Any, Any], spec: TrialSpec, sample: Any
+) -> tuple[list[float], float | None, float | None]:
+    """Outcome per example, the compressor's share of the time, its seconds per example.
+
+    Where quality is not asked for there are no outcomes; the times are the sample's, if any are.
+    """
+    if spec.measure.quality:
+        return _run(backbone, task, spec, task.batches())
+    if not spec.measure.latency_pairs:
+        return [], None, None
+    return [], *_run(backbone, task, spec, [sample])[1:]
+
+
+def _run(
+    backbone: Backbone, task: Task[Any, Any], spec: TrialSpec, batches: list[Any]
 ) -> tuple[list[float], float, float]:
-    """Outcome per example, the compressor's share of the time, its seconds per example."""
     started = time.perf_counter()
     with _compressed(backbone, spec) as compression:
-        outcomes = [value for batch in task.batches() for value in _outcomes(backbone, task, batch)]
+        outcomes = [value for batch in batches for value in _outcomes(backbone, task, batch)]
     seconds = time.perf_counter() - started
     if not all(map(math.isfinite, outcomes)):
         raise FloatingPointError("an outcome is not finite")
@@ -204,15 +219,15 @@ class _Baseline:
 
 
 @cache
-def _baseline_cost(weights: Weights, task: Task[Any, Any], measure: MeasureSpec) -> _Baseline:
+def _baseline_cost(weights: AnyWeights, task: Task[Any, Any], measure: MeasureSpec) -> _Baseline:
     backbone = _backbone(weights)
-    sample = _head(task.batches()[0], measure.latency_batch)
+    sample = task.cost_batch(backbone, measure.latency_batch)
     with backbone.uncompressed() as compression:
         cost = measure_cost(lambda: task.outcomes(backbone, sample))
     return _Baseline(cost, _Held.of(compression))
 
 
-def open_backbone(weights: Weights) -> Backbone:
+def open_backbone(weights: AnyWeights) -> Backbone:
     """The model, on the GPU if this process may use one.
 
     Raises InfeasibleError if the files are no longer those that were planned: numbers would be
@@ -221,24 +236,39 @@ def open_backbone(weights: Weights) -> Backbone:
     if not unchanged(weights):
         raise InfeasibleError(f"the weights of {weights.name} changed since the plan; run it again")
     transformers_logging.disable_progress_bar()
-    path = location(weights)
-    config = AutoConfig.from_pretrained(path, revision=weights.revision)
-    adapter = adapter_for({"architectures": config.architectures})
-    backbone = adapter.load(path, weights.revision, getattr(torch, weights.dtype))
+    backbone = _drawn(weights) if isinstance(weights, RandomWeights) else _loaded(weights)
     backbone.model.to("cuda" if torch.cuda.is_available() else "cpu")
     return backbone
 
 
+def _loaded(weights: Weights) -> Backbone:
+    path = location(weights)
+    config = AutoConfig.from_pretrained(path, revision=weights.revision)
+    adapter = adapter_for({"architectures": config.architectures})
+    return adapter.load(path, weights.revision, getattr(torch, weights.dtype))
+
+
+def _drawn(weights: RandomWeights) -> Backbone:
+    config = json.loads(weights.config)
+    return adapter_for(config).drawn(config, getattr(torch, weights.dtype), weights.seed)
+
+
+def _backbone(weights: AnyWeights) -> Backbone:
+    if isinstance(weights, Weights):
+        return _opened(weights)
+    if weights not in _DRAWN:
+        _DRAWN.clear()  # at true scale, memory may not hold two
+        _DRAWN[weights] = open_backbone(weights)
+    return _DRAWN[weights]
+
+
 @lru_cache(maxsize=2)
-def _backbone(weights: Weights) -> Backbone:
+def _opened(weights: Weights) -> Backbone:
     return open_backbone(weights)
 
 
-def _head(batch: BatchT, num_examples: int) -> BatchT:
-    """The first examples of a batch (a dataclass of tensors with examples in front)."""
-    fields = dataclasses.fields(batch)  # type: ignore[arg-type]
-    first = {field.name: getattr(batch, field.name)[:num_examples] for field in fields}
-    return dataclasses.replace(batch, **first)  # type: ignore[type-var]
+_DRAWN: dict[RandomWeights, Backbone] = {}
+"""The model with random weights that this process used last."""
 
 
 def _failure(error: Exception) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 Pure functions of points, or of anything with a ``workload`` and ``metrics``. Workloads never
 compete with each other. A point without a value for an objective (a KV size in a model without a
-cache), or with one that is only simulated, is left out of that frontier. Points that are equal in
-every objective are on it together.
+cache), or with one that is only simulated, is left out of that frontier, and so is from every
+frontier a point whose quality was not measured: what is cheapest wins there, whatever it breaks.
+Points that are equal in every objective are on it together.
 
 Dominance and hypervolume are exact, from moocore (https://multi-objective.github.io/moocore).
 """
@@ -130,8 +131,21 @@ def select(
     upper, lower = maximum or {}, minimum or {}
     for name in (*upper, *lower):
         _check_metric(name)
-    inside = [point for point in points if _within(point.metrics, upper, lower)]
+    inside = [point for point in points if within(point.metrics, upper, lower)]
     return frontier(inside, objectives)
+
+
+def within(
+    metrics: Mapping[str, Number | None], upper: Mapping[str, float], lower: Mapping[str, float]
+) -> bool:
+    """Whether every bounded metric has a value and keeps to its bounds, ends included."""
+    values = {name: metrics[name] for name in (*upper, *lower)}
+    known = {name: value for name, value in values.items() if value is not None}
+    return (
+        len(known) == len(values)
+        and all(known[name] <= bound for name, bound in upper.items())
+        and all(known[name] >= bound for name, bound in lower.items())
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +236,8 @@ def objective_values(
     ]
     shape = len(points), len(objectives)
     values: Floats = np.array(rows, dtype=np.float64).reshape(shape)  # None becomes NaN
-    complete: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(values), axis=1)
+    judged = np.array([point.metrics["quality"] is not None for point in points], dtype=bool)
+    complete: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(values), axis=1) & judged
     return values, complete
 
 
@@ -234,18 +249,6 @@ def _reference(values: Floats, objectives: Objectives) -> Floats:
     baseline = [1.0 if name in RELATIVE else -np.inf for name in objectives]
     worst = np.maximum(values.max(axis=0), baseline)
     return np.where(_maximise(objectives), 0.0, worst)
-
-
-def _within(
-    metrics: Mapping[str, Number | None], upper: Mapping[str, float], lower: Mapping[str, float]
-) -> bool:
-    values = {name: metrics[name] for name in (*upper, *lower)}
-    known = {name: value for name, value in values.items() if value is not None}
-    return (
-        len(known) == len(values)
-        and all(known[name] <= bound for name, bound in upper.items())
-        and all(known[name] >= bound for name, bound in lower.items())
-    )
 
 
 def _check_metric(name: str) -> None:

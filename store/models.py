@@ -183,8 +183,8 @@ class Measurement(Base):
     __tablename__ = "paretoken_measurements"
 
     trial_id: Mapped[str] = mapped_column(ForeignKey("paretoken_trials.id"), primary_key=True)
-    quality: Mapped[float]
-    quality_se: Mapped[float]
+    quality: Mapped[float | None]
+    quality_se: Mapped[float | None]
     num_examples: Mapped[int]
     tokens: Mapped[float]
     tokens_per_layer: Mapped[list[int]] = mapped_column(JSON)
@@ -198,8 +198,8 @@ class Measurement(Base):
     steps: Mapped[float | None]
     peak_memory: Mapped[float]
     peak_bytes: Mapped[int] = mapped_column(BigInteger)
-    compressor_seconds: Mapped[float]
-    compressor_share: Mapped[float]
+    compressor_seconds: Mapped[float | None]
+    compressor_share: Mapped[float | None]
     latency: Mapped[float | None]
     latency_low: Mapped[float | None]
     latency_high: Mapped[float | None]

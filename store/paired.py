@@ -109,15 +109,22 @@ class Resampled:
 def load(store: Store, sweep: str, workload: str | None = None) -> list[Paired]:
     """Every workload of a sweep, or only one, in the sweep's order.
 
-    Raises ValueError for a sweep or workload that does not exist, naming the nearest, and where
-    nothing has finished yet.
+    Raises ValueError for a sweep or workload that does not exist, naming the nearest, where nothing
+    has finished yet, and where costs alone were measured.
     """
     objectives = store.objectives(sweep)
     members: dict[str, list[Point]] = {}
-    for point in store.points(sweep, workload):
-        members.setdefault(point.workload, []).append(point)
-    if not members:
+    finished = store.points(sweep, workload)
+    for point in finished:
+        if point.metrics[QUALITY] is not None:
+            members.setdefault(point.workload, []).append(point)
+    if not finished:
         raise ValueError(f"sweep {sweep!r} has no finished trials yet")
+    if not members:
+        raise UnanswerableError(
+            f"sweep {sweep!r} measured costs alone, without quality: `paretoken frontier {sweep}` "
+            "lists them"
+        )
     outcomes = store.all_outcomes(point.trial for points in members.values() for point in points)
     return [pair(points, outcomes, objectives[name]) for name, points in members.items()]
 

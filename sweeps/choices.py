@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer, PlainValidator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    PlainValidator,
+    Strict,
+)
 
 from sweeps import models
 from sweeps.mistakes import Loc, Part, expected, refuse, strictly, unknown_name, wrong
@@ -41,10 +49,28 @@ class HuggingFace(Part):
     dtype: Dtype = Field(default="float32", description="Type of weights and activations.")
 
 
+class RandomModel(Part):
+    """The shape of a model with random weights: what it would cost, before anyone downloads it."""
+
+    config: str = Field(
+        min_length=1,
+        description="Shape: one that ships, a directory or config.json (relative to this file), or "
+        "a hub id.",
+    )
+    weights: Literal["random"] = Field(description="Drawn with the trial's seed, never on disk.")
+    layers: Annotated[int, Strict()] | None = Field(
+        default=None, ge=1, description="Cut the decoder (or vision tower) to so many layers."
+    )
+    dtype: Dtype = Field(default="float32", description="Type of weights and activations.")
+
+
 class Reference(Part):
     """Weights that ship with the project, one set for each seed."""
 
     id: str
+
+
+BackboneChoice = Reference | HuggingFace | RandomModel
 
 
 def parse_task(value: Any) -> TaskChoice:
@@ -64,18 +90,21 @@ def parse_task(value: Any) -> TaskChoice:
     return TaskChoice(id=task_id, params=params)
 
 
-def parse_backbone(value: Any) -> Reference | HuggingFace:
+def parse_backbone(value: Any) -> BackboneChoice:
     """A backbone as a sweep file writes it. Raises ValidationError."""
-    if isinstance(value, Reference | HuggingFace):
+    if isinstance(value, Reference | HuggingFace | RandomModel):
         return value
     if isinstance(value, dict):
-        return HuggingFace.model_validate(value)
-    noun = "a reference backbone or {hf: path-or-id}"
+        kind = RandomModel if "config" in value else HuggingFace
+        return kind.model_validate(value)
+    noun = "a reference backbone, {hf: path-or-id} or {config: shape, weights: random}"
     if not isinstance(value, str):
         raise refuse(wrong(expected(noun, value), value=value))
     if value in models.references():
         return Reference(id=value)
-    otherwise = "; any other model is written {hf: path-or-id}"
+    otherwise = (
+        "; any other model is written {hf: path-or-id}, a mere shape {config: ..., weights: random}"
+    )
     raise refuse(unknown_name("backbone", value, models.references(), otherwise=otherwise))
 
 
@@ -83,7 +112,7 @@ def _write_task(choice: TaskChoice) -> JsonValue:
     return choice.written
 
 
-def _write_backbone(choice: Reference | HuggingFace) -> Any:
+def _write_backbone(choice: BackboneChoice) -> Any:
     return choice.id if isinstance(choice, Reference) else choice.model_dump()
 
 
@@ -100,14 +129,23 @@ def _task_schema() -> dict[str, Any]:
 
 def _backbone_schema() -> dict[str, Any]:
     texts = {name: first_sentence(b.summary) for name, b in models.references().items()}
-    return {"anyOf": [named(texts), HuggingFace.model_json_schema()]}
+    return {"anyOf": [named(texts), HuggingFace.model_json_schema(), _random_schema()]}
+
+
+def _random_schema() -> dict[str, Any]:
+    schema = RandomModel.model_json_schema()
+    shipped: dict[str, Any] = {"enum": list(models.configs())}
+    config = schema["properties"]["config"]
+    schema["properties"]["config"] = {"description": config["description"], "anyOf": [shipped]}
+    schema["properties"]["config"]["anyOf"].append({"type": "string", "minLength": 1})
+    return schema
 
 
 TaskItem = Annotated[
     TaskChoice, PlainValidator(parse_task), PlainSerializer(_write_task), AsWritten(_task_schema)
 ]
 BackboneItem = Annotated[
-    Reference | HuggingFace,
+    BackboneChoice,
     PlainValidator(parse_backbone),
     PlainSerializer(_write_backbone),
     AsWritten(_backbone_schema),

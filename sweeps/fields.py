@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, PlainValidator
+from pydantic import BeforeValidator, PlainValidator, ValidationError
 
-from sweeps.mistakes import expected, refuse, strictly, unknown_name, wrong
+from sweeps.mistakes import expected, refuse, relocated, strictly, unknown_name, wrong
 from sweeps.schema_parts import AsWritten
 from sweeps.trial import MeasureSpec
 
@@ -76,11 +76,25 @@ def _workers_schema() -> dict[str, Any]:
 
 
 def _measure(value: Any) -> MeasureSpec:
-    return value if isinstance(value, MeasureSpec) else strictly(MeasureSpec, value)
+    if isinstance(value, MeasureSpec):
+        return value
+    if not isinstance(value, list):
+        return strictly(MeasureSpec, value)
+    try:
+        return strictly(MeasureSpec, {"what": value})
+    except ValidationError as error:
+        mistakes = (relocated(each, each["loc"][1:]) for each in error.errors())
+        raise refuse(*mistakes) from None
+
+
+def _measure_schema() -> dict[str, Any]:
+    spec = MeasureSpec.model_json_schema()
+    spec["properties"]["what"]["contains"] = {"const": "cost"}
+    return {"anyOf": [spec["properties"]["what"], spec]}
 
 
 Objectives = Annotated[
     dict[str, Direction], PlainValidator(_objectives), AsWritten(_objectives_schema)
 ]
 Workers = Annotated[int | Literal["auto"], PlainValidator(_workers), AsWritten(_workers_schema)]
-Measure = Annotated[MeasureSpec, BeforeValidator(_measure)]
+Measure = Annotated[MeasureSpec, BeforeValidator(_measure), AsWritten(_measure_schema)]

@@ -2,7 +2,8 @@
 
 Reference backbones are folders of ``sweeps/reference`` with one set of weights for each seed. Any
 other model is a Hugging Face directory or hub id. Only safetensors are opened: pickled checkpoints
-run code when they are read.
+run code when they are read. For costs the shape of a model is enough: its ``config.json``, with
+weights that are drawn where they are needed.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+from methods.naming import nearest
 from sweeps import reference
-from sweeps.trial import Weights
+from sweeps.trial import AnyWeights, RandomWeights, Weights
 
 REFERENCE: Final = Path(reference.__file__).parent
+CONFIGS: Final = Path(__file__).parent / "configs"
 PICKLED: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*\Z")
 HUB_TIMEOUT: Final = 10.0  # seconds
@@ -59,7 +62,7 @@ class ReferenceBackbone:
 class Model:
     """A model that is there: how to open it, and its ``config.json``."""
 
-    weights: Weights
+    weights: AnyWeights
     config: dict[str, Any]
 
 
@@ -101,14 +104,40 @@ def open_hugging_face(name: str, revision: str | None, dtype: str, base: Path) -
     return Model(weights, config)
 
 
-def location(weights: Weights) -> str:
+def configs() -> dict[str, Path]:
+    """Shapes that ship, by id, sorted; their sources are in the folder's README."""
+    return dict(sorted((path.stem, path) for path in CONFIGS.glob("*.json")))
+
+
+def open_random(name: str, layers: int | None, dtype: str, seed: int, base: Path) -> Model:
+    """The shape ``name`` (shipped, relative to ``base``, or a hub id), its weights drawn by seed.
+
+    ``layers`` cuts its depth, which the model's name then says. Raises ModelError.
+    """
+    config = _shape(name, base)
+    if not isinstance(config.get("model_type"), str):
+        raise ModelError(f"{name} names no model_type, so that no model can be made of it")
+    label = f"{name}, random weights"
+    if layers is not None:
+        whole, config = _cut(name, config, layers)
+        label = f"{name}, {layers} of {whole} layers, random weights"
+    content = json.dumps(config, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(f"random:{seed}:{content}".encode()).hexdigest()[:16]
+    weights = RandomWeights(name=label, dtype=dtype, fingerprint=digest, config=content, seed=seed)
+    return Model(weights, config)
+
+
+def location(weights: AnyWeights) -> str:
     """What to open, on this machine: an absolute directory or a hub id."""
+    assert isinstance(weights, Weights), "random weights are nowhere"
     shipped = weights.name in references() and not Path(weights.path).is_absolute()
     return str(REFERENCE / weights.path) if shipped else weights.path
 
 
-def unchanged(weights: Weights) -> bool:
+def unchanged(weights: AnyWeights) -> bool:
     """Whether a directory still holds what was planned; hub models are pinned to a commit."""
+    if isinstance(weights, RandomWeights):
+        return True
     folder = Path(location(weights))
     if folder.is_absolute():
         return folder.is_dir() and fingerprint(folder) == weights.fingerprint
@@ -130,6 +159,38 @@ def fingerprint(folder: Path) -> str:
     for path in (config, *files):
         whole.update(f"{path.name}:{_file_digest(path)}\n".encode())
     return whole.hexdigest()[:16]
+
+
+def _shape(name: str, base: Path) -> dict[str, Any]:
+    if name in configs():
+        return _config(CONFIGS, configs()[name].name)
+    folder = _folder(name, base)
+    if folder is not None:
+        return _config(folder)
+    if name.endswith(".json"):
+        return _config(base, name)
+    if HUB_ID.match(name):
+        return _config(_hub_snapshot(name, None))
+    near = nearest(name, configs())
+    hint = f"; did you mean {near!r}?" if near else ""
+    raise ModelError(
+        f"unknown config {name!r}{hint} (choices: {', '.join(configs())}; a directory, a .json "
+        "file or a hub id)"
+    )
+
+
+def _cut(name: str, config: dict[str, Any], layers: int) -> tuple[int, dict[str, Any]]:
+    """How many layers a shape has, and the shape with fewer."""
+    from methods.backbones.registry import adapter_for
+
+    try:
+        adapter = adapter_for(config)
+        whole = adapter.layers_in(config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{name}: {error}") from None
+    if layers > whole:
+        raise ModelError(f"layers {layers}: {name} has only {whole}")
+    return whole, adapter.shortened(config, layers)
 
 
 def _folder(name: str, base: Path) -> Path | None:
@@ -159,8 +220,8 @@ def _seeds(folder: Path) -> tuple[int, ...]:
     return tuple(sorted(int(seed) for seed in found if seed.isdecimal()))
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
+def _config(folder: Path, file: str = "config.json") -> dict[str, Any]:
+    path = folder / file
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -201,7 +262,14 @@ def _require_intact(path: Path) -> None:
 
 @cache
 def _hub_config(name: str, revision: str | None) -> tuple[str, dict[str, Any]]:
-    """Commit and config of a hub model: from the local cache, else from the hub."""
+    """Commit and config of a hub model whose weights may be opened."""
+    snapshot = _hub_snapshot(name, revision)
+    _require_hub_safetensors(name, snapshot)
+    return snapshot.name, _config(snapshot)
+
+
+def _hub_snapshot(name: str, revision: str | None) -> Path:
+    """Folder of a hub model with its config: from the local cache, else from the hub."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -216,9 +284,7 @@ def _hub_config(name: str, revision: str | None) -> tuple[str, dict[str, Any]]:
             f"{name} is neither a directory, nor in the Hugging Face cache, nor could it be "
             f"downloaded ({type(error).__name__}: {reason})"
         ) from None
-    snapshot = Path(path).parent
-    _require_hub_safetensors(name, snapshot)
-    return snapshot.name, _config(snapshot)
+    return Path(path).parent
 
 
 def _require_hub_safetensors(name: str, snapshot: Path) -> None:

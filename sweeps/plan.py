@@ -16,7 +16,7 @@ from methods.base import Method
 from methods.registry import MethodEntry
 from methods.schedule import Schedule
 from sweeps import models
-from sweeps.choices import Reference
+from sweeps.choices import RandomModel, Reference
 from sweeps.keep import Keep, KeepRange
 from sweeps.mistakes import SweepFileError
 from sweeps.models import MissingSeedError, Model, ModelError
@@ -212,6 +212,9 @@ def _open(workload: Workload, seed: int, folder: Path) -> Model:
     backbone = workload.backbone
     if isinstance(backbone, Reference):
         return models.open_reference(backbone.id, seed)
+    if isinstance(backbone, RandomModel):
+        chosen = (backbone.config, backbone.layers, backbone.dtype)
+        return models.open_random(*chosen, seed, folder)
     return models.open_hugging_face(backbone.hf, backbone.revision, backbone.dtype, folder)
 
 

@@ -6,6 +6,7 @@ axis that stands at the top of the file holds for every workload that does not g
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -23,7 +24,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails
 
 from methods.places import Place
-from sweeps.choices import BackboneItem, TaskItem
+from sweeps.choices import BackboneItem, RandomModel, TaskItem
 from sweeps.fields import CACHE_COSTS, LATENCIES, Direction, Measure, Objectives, Workers
 from sweeps.keep import KeepItem
 from sweeps.mistakes import Loc, Mistake, Part, refuse, relocated, wrong
@@ -64,7 +65,8 @@ class Axes(Part):
     )
     objectives: Objectives | None = Field(
         default=None,
-        description="What the frontier is taken over. Default: quality, and flops (vision) or kv.",
+        description="What the frontier is taken over. Default: quality where it is measured, and "
+        "flops (vision) or kv.",
     )
 
 
@@ -134,7 +136,7 @@ class SweepSpec(Axes):
     workloads: dict[Name, Workload] = Field(min_length=1, description="What is measured, by name.")
     resources: Resources = Field(default=Resources(), description="What one worker may use.")
     budget: Budget = Field(default=Budget(), description="Where the sweep stops.")
-    measure: Measure = Field(default=MeasureSpec(), description="How costs are measured.")
+    measure: Measure = Field(default=MeasureSpec(), description="What is measured, and how.")
 
     _source: Source = PrivateAttr(default=Source("sweep"))
 
@@ -152,8 +154,10 @@ class SweepSpec(Axes):
             return next((value for value in found if value is not None), default)
 
         cost = "kv" if own.place == "kv" else "flops"
-        direction = tasks_registry.entry(own.task.id).task.direction
-        objectives: dict[str, Direction] = {"quality": direction, cost: "minimize"}
+        objectives: dict[str, Direction] = {cost: "minimize"}
+        if self.measure.quality:
+            direction = tasks_registry.entry(own.task.id).task.direction
+            objectives = {"quality": direction, **objectives}
         return WorkloadAxes(
             seeds=chosen("seeds", (0,)),
             keep=chosen("keep", ()),
@@ -187,7 +191,7 @@ class SweepSpec(Axes):
         except ValidationError as error:
             own = (relocated(details, details["loc"]) for details in error.errors())
             raise refuse(*own, *mistakes) from None
-        mistakes += spec._unmeasured_objectives()
+        mistakes += [*spec._unmeasured_objectives(), *spec._meaningless_quality()]
         if mistakes:
             raise refuse(*mistakes)
         return spec
@@ -209,7 +213,27 @@ class SweepSpec(Axes):
                 if objective in LATENCIES and not self.measure.latency_pairs:
                     sentence = f"objective {objective!r} needs measure.latency_pairs above 0"
                     found.append(wrong(sentence, (*loc, objective), at_key=True))
+                if objective == "quality" and not self.measure.quality:
+                    sentence = f"objective 'quality' is not measured: measure lists {self._listed}"
+                    found.append(wrong(sentence, (*loc, objective), at_key=True))
         return found
+
+    def _meaningless_quality(self) -> Iterator[InitErrorDetails]:
+        if not self.measure.quality:
+            return
+        instead = "write measure: [cost], or [cost, latency]"
+        for name, workload in self.workloads.items():
+            task = tasks_registry.entry(workload.task.id).task
+            if isinstance(workload.backbone, RandomModel):
+                sentence = f"weights are random, so that quality would mean nothing: {instead}"
+                yield wrong(sentence, ("workloads", name, "backbone", "weights"))
+            elif not task.has_answers:
+                sentence = f"task {task.id} has no right answers, so there is no quality: {instead}"
+                yield wrong(sentence, ("workloads", name, "task"))
+
+    @property
+    def _listed(self) -> str:
+        return ", ".join(self.measure.what)
 
 
 @dataclass(frozen=True)

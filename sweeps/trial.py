@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from methods.schedule import Schedule
 
@@ -44,13 +44,57 @@ class Weights(_Frozen):
     """Hash of config and weights; for a hub id that is not on disk, of id and revision."""
 
 
-class MeasureSpec(_Frozen):
-    """How costs are measured."""
+class RandomWeights(_Frozen):
+    """A model drawn where it is needed: the shape of a ``config.json`` and a seed, nothing on disk.
 
+    Good for costs, which depend on shapes; its answers mean nothing.
+    """
+
+    name: str
+    """Shipped config, path or hub id as the user wrote it, with the depth where that was cut."""
+    dtype: str = "float32"
+    fingerprint: str
+    """Hash of config and seed."""
+    config: str
+    """The content of ``config.json``, canonical."""
+    seed: int
+
+
+AnyWeights = Weights | RandomWeights
+Measured = Literal["quality", "cost", "latency"]
+EVERYTHING: Final[tuple[Measured, ...]] = get_args(Measured)
+
+
+class MeasureSpec(_Frozen):
+    """What is measured, and how."""
+
+    what: tuple[Measured, ...] = Field(
+        default=EVERYTHING,
+        description="quality and latency may be left out; costs are always measured.",
+    )
     latency_pairs: int = Field(
         default=3, ge=0, description="Alternating baseline/compressed runs; 0 measures no latency."
     )
     latency_batch: int = Field(default=8, ge=1, description="Examples in one timed run.")
+
+    @property
+    def quality(self) -> bool:
+        """Whether answers are judged."""
+        return "quality" in self.what
+
+    @model_validator(mode="before")
+    @classmethod
+    def _untimed_without_latency(cls, data: Any) -> Any:
+        """``what`` in one order; without latency there are no pairs, so that equals are equal."""
+        if not isinstance(data, dict) or not isinstance(data.get("what"), list | tuple):
+            return data
+        chosen = tuple(data["what"])
+        if any(name not in EVERYTHING for name in chosen):
+            return {**data, "what": chosen}
+        if "cost" not in chosen:
+            raise ValueError("costs are always measured: add cost to the list")
+        timed = {} if "latency" in chosen else {"latency_pairs": 0}
+        return {**data, "what": tuple(name for name in EVERYTHING if name in chosen), **timed}
 
 
 class TrialSpec(_Frozen):
@@ -59,7 +103,7 @@ class TrialSpec(_Frozen):
     task: Named
     data: str
     """Fingerprint of the examples."""
-    backbone: Weights
+    backbone: AnyWeights
     method: Named
     schedule: Schedule
     keep_ratio: float = Field(gt=0, le=1)
@@ -70,9 +114,13 @@ class TrialSpec(_Frozen):
     def id(self) -> str:
         """Content hash, 16 hexadecimal digits; equal specs are the same trial everywhere.
 
-        Where the weights lie does not enter, what they contain does.
+        Where the weights lie does not enter, what they contain does. Trials that measure quality
+        have the ids they had before there were others.
         """
-        content = self.model_dump(mode="json", exclude={"backbone": {"name", "path"}})
+        exclude = {"backbone": {"name", "path"}, "measure": {"what"}}
+        content = self.model_dump(mode="json", exclude=exclude)
+        if not self.measure.quality:
+            content["measure"]["quality"] = False
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -103,11 +151,13 @@ class Metrics(_Frozen):
     unit is absolute. Per-example values are for one example of the task.
     """
 
-    quality: float
-    """Mean outcome: in [0, 1], or in the unit of a task whose metric has one."""
-    quality_se: float
+    quality: float | None
+    """Mean outcome: in [0, 1], or in the unit of a task whose metric has one; None where only costs
+    were measured."""
+    quality_se: float | None
     """Standard error of the mean over examples."""
     num_examples: int
+    """Examples behind the quality."""
     tokens: float
     """Measured ratio: tokens that enter the layers, or that caches hold, over the baseline's."""
     tokens_per_layer: list[int]
@@ -128,9 +178,10 @@ class Metrics(_Frozen):
     peak_memory: float
     peak_bytes: int
     """Largest sum of live tensor bytes during a forward pass of the cost batch; no weights."""
-    compressor_seconds: float
-    """Time in the method itself per example."""
-    compressor_share: float
+    compressor_seconds: float | None
+    """Time in the method itself per example; None where neither quality nor latency was measured,
+    since counting operations slows everything down."""
+    compressor_share: float | None
     """The compressor's share of the compressed forward pass."""
     latency: float | None
     """Median over pairs of compressed / baseline wall time; None if not measured."""

@@ -96,6 +96,9 @@ class Backbone(ABC):
     model_class: ClassVar[str]
     """Name of the Hugging Face class, or auto class, that reads such a model."""
 
+    depth_in: ClassVar[str | None] = None
+    """Part of ``config.json`` that says how many layers can be compressed; None: its top."""
+
     environment: ClassVar[str | None] = None
     """Environment in which the adapter works; None is that of this project."""
 
@@ -128,6 +131,28 @@ class Backbone(ABC):
     def layers_at(cls, config: dict[str, Any], place: Place) -> int:  # noqa: ARG003
         """Number of layers among which a schedule divides the budget of a place."""
         return cls.layers_in(config)
+
+    @classmethod
+    def shortened(cls, config: dict[str, Any], layers: int) -> dict[str, Any]:
+        """The same model with its first ``layers`` layers only, as a ``config.json``."""
+        if cls.depth_in is not None:
+            part = _shortened(config.get(cls.depth_in, {}), layers)
+            return {**config, cls.depth_in: part}
+        return _shortened(config, layers)
+
+    @classmethod
+    def drawn(cls, config: dict[str, Any], dtype: torch.dtype, seed: int) -> Self:
+        """A model of this shape with random weights: the same bits for equal arguments."""
+        import transformers
+
+        from methods.backbones.library.tapped_attention import NAME
+
+        resolved = transformers.AutoConfig.for_model(**config)
+        architecture = getattr(transformers, config["architectures"][0])
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = architecture._from_config(resolved, dtype=dtype, attn_implementation=NAME)
+        return cls(model)
 
     @classmethod
     def load(cls, path: str, revision: str | None, dtype: torch.dtype) -> Self:
@@ -219,6 +244,14 @@ class Backbone(ABC):
     def uncompressed(self) -> AbstractContextManager[Compression]:
         """The baseline with its record: nothing is touched, everything is noted."""
         return self.compressed(Identity(), Uniform(), keep_ratio=1.0, seed=0)
+
+
+def _shortened(config: dict[str, Any], layers: int) -> dict[str, Any]:
+    """Kinds of layers may be listed one by one."""
+    short = {**config, "num_hidden_layers": layers}
+    if "layer_types" in short:
+        short["layer_types"] = short["layer_types"][:layers]
+    return short
 
 
 def _untouched(place: Place) -> Stage:

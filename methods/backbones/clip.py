@@ -62,6 +62,7 @@ class CLIPBackbone(VisionBackbone):
 
     architectures: ClassVar[tuple[str, ...]] = ("CLIPModel",)
     model_class: ClassVar[str] = "CLIPModel"
+    depth_in: ClassVar[str | None] = "vision_config"
 
     @classmethod
     def tower_of(cls, model: Any) -> VisionTower:

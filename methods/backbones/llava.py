@@ -43,6 +43,7 @@ class LlavaBackbone(LanguageBackbone):
     recorded: ClassVar[tuple[Place, ...]] = ("vlm", "kv")
     architectures: ClassVar[tuple[str, ...]] = ("LlavaForConditionalGeneration",)
     model_class: ClassVar[str] = "LlavaForConditionalGeneration"
+    depth_in: ClassVar[str | None] = "text_config"
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)

@@ -20,7 +20,7 @@ from orchestrator.serving.messages import Answer, Refusal
 from orchestrator.serving.release import Release
 from orchestrator.trial import build_method, build_task, open_backbone
 from sweeps.tasks.base import Task
-from sweeps.trial import TrialSpec, Weights
+from sweeps.trial import AnyWeights, TrialSpec
 
 PROBE = {"example": 0}
 """Inputs of the forward pass that shows that a configuration works."""
@@ -106,7 +106,7 @@ class Engine:
     def _variant(self, spec: TrialSpec) -> _Variant:
         return _Variant(spec, build_task(spec), build_method(spec), self._load(spec.backbone))
 
-    def _load(self, weights: Weights) -> _Loaded:
+    def _load(self, weights: AnyWeights) -> _Loaded:
         key = (weights.fingerprint, weights.dtype)
         if key not in self._loaded:
             self._loaded[key] = _Loaded(open_backbone(weights), threading.Lock())

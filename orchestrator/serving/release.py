@@ -39,7 +39,8 @@ class Configuration(_Frozen):
 
     @property
     def quality(self) -> float:
-        """Mean outcome per example."""
+        """Mean outcome per example; what was not judged is not served."""
+        assert self.measured.quality is not None
         return self.measured.quality
 
 
@@ -96,6 +97,11 @@ def release_of(store: Store, sweep: str) -> Release:
     finished = store.points(sweep)
     if not finished:
         raise ValueError(f"sweep {sweep!r} has no finished trials yet; run it first")
+    finished = [point for point in finished if point.metrics["quality"] is not None]
+    if not finished:
+        raise ValueError(
+            f"nothing of sweep {sweep!r} can be served: it measured costs alone, without quality"
+        )
     left_out = _left_out(finished)
     points = [point for point in finished if not is_press(point.method)]
     if not points:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from contextlib import AbstractContextManager, nullcontext
@@ -44,6 +45,8 @@ class Task(BaseModel, Generic[BackboneT, BatchT]):
     """Which outcomes are better. Outcomes that are maximised are in [0, 1], a share of what could
     be reached; outcomes that are minimised are finite and not negative, in the metric's unit."""
 
+    has_answers: ClassVar[bool] = True
+    """Whether an example can be answered right or wrong; without, only costs are measured."""
     edits_prompts: ClassVar[bool] = False
     """Whether prompts are edited after they were read."""
 
@@ -87,6 +90,14 @@ class Task(BaseModel, Generic[BackboneT, BatchT]):
     def batches(self) -> list[BatchT]:
         """The examples; made once per process."""
         raise NotImplementedError
+
+    def cost_batch(self, backbone: BackboneT, num_examples: int) -> BatchT:  # noqa: ARG002
+        """What costs are measured on: of the first batch, up to ``num_examples``."""
+        batch: Any = self.batches()[0]  # a dataclass of tensors with examples in front
+        fields = dataclasses.fields(batch)
+        first = {field.name: getattr(batch, field.name)[:num_examples] for field in fields}
+        head: BatchT = dataclasses.replace(batch, **first)
+        return head
 
     def clusters(self) -> list[int]:
         """A number per example, equal for examples that hang together; empty if none do.

@@ -1,0 +1,71 @@
+"""Tables of workloads that measured costs alone: nothing is better or worse, only cheaper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dashboards.fitting import Column, FittingTable
+from dashboards.rows import Row, variant_labels
+
+if TYPE_CHECKING:
+    from store.records import Number
+
+COSTS_LEGEND = (
+    "Costs alone, the dearest first; without quality there is no frontier. flops, kv, memory "
+    "(tensors, no weights) and latency over the uncompressed model's; absolute ones per example."
+)
+_SHORT = 8
+_STEPS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_BINARY = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+
+
+def costs_table(workload: str, rows: Sequence[Row]) -> FittingTable:
+    """Every row given, by falling cost: bytes of the cache where there is one, then operations."""
+    ordered = sorted(rows, key=_by_cost)
+    points = [row.point for row in ordered]
+    metrics = [point.metrics for point in points]
+    labels = variant_labels(points)
+    methods = [labels[point.method, point.hyperparameters_json] for point in points]
+    model = ", ".join(dict.fromkeys(str(point.spec["backbone"]["name"]) for point in points))
+    columns = [
+        Column("method", methods, justify="left"),
+        Column("keep", [point.keep_label for point in points]),
+        Column("tokens", [_fraction(m["tokens"]) for m in metrics], 80),
+        Column("schedule", [point.schedule for point in points], 75, "left"),
+        Column("seed", [str(point.seed) for point in points], 45),
+        Column("flops", [_fraction(m["flops"]) for m in metrics]),
+        Column("FLOPs", [_scaled(m["flops_per_example"]) for m in metrics], 90),
+        Column("kv", [_fraction(m["kv"]) for m in metrics]),
+        Column("cache", [_bytes(m["kv_bytes"]) for m in metrics], 90),
+        Column("memory", [_fraction(m["peak_memory"]) for m in metrics], 85),
+        Column("peak", [_bytes(m["peak_bytes"]) for m in metrics], 70),
+        Column("latency", [_fraction(m["latency"]) for m in metrics], 95),
+        Column("comp.", [_fraction(m["compressor_share"]) for m in metrics], 50),
+        Column("trial", [point.trial[:_SHORT] for point in points], 40, "left"),
+    ]
+    title = f"{workload}: costs of {len(rows)} trials, {model}"
+    return FittingTable(title, columns)
+
+
+def _by_cost(row: Row) -> tuple[float, float, str]:
+    metrics = row.point.metrics
+    return -(metrics["kv_bytes"] or 0), -(metrics["flops_per_example"] or 0), row.point.trial
+
+
+def _fraction(value: Number | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _scaled(value: Number | None) -> str:
+    if value is None:
+        return ""
+    size, letter = next((step for step in _STEPS if value >= step[0]), (1, ""))
+    return f"{value / size:.3g} {letter}".strip()
+
+
+def _bytes(value: Number | None) -> str:
+    if value is None:
+        return ""
+    size, unit = next((step for step in _BINARY if value >= step[0]), (1, "B"))
+    return f"{value / size:.3g} {unit}"
