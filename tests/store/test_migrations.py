@@ -81,6 +81,20 @@ def test_results_of_an_older_version_are_kept(empty_url: str) -> None:
     assert point.simulated == frozenset()
 
 
+def test_what_an_older_version_cannot_hold_is_measured_again(empty_url: str) -> None:
+    judged, costs = spec(0), spec(1)
+    missing = {"quality": None, "quality_se": None, "compressor_seconds": None}
+    with Store(empty_url) as store:
+        begin(store, [judged, costs])
+        store.record([finished(judged), finished(costs, compressor_share=None, **missing)])
+        assert store.metrics(costs.id).quality is None
+    _downgrade(empty_url, "0002")
+    with Store(empty_url) as store:
+        assert store.finished([judged.id, costs.id]) == {judged.id}
+        store.record([finished(costs, **missing)])
+        assert store.metrics(costs.id).quality is None
+
+
 def _downgrade(url: str, revision: str) -> None:
     engine = create_engine(url)
     with engine.begin() as connection:

@@ -22,6 +22,7 @@ BEYOND_A_SCHEMA = {
     # one part of the file against another
     *("missing keep", "missing methods", "cache of a vision model", "latency without pairs"),
     "quality in the wrong direction",
+    *("quality of random weights", "quality of a shape", "objective that is not measured"),
     # names by pattern, and amounts inside a text
     *(
         "unknown method in a stack",
@@ -56,11 +57,15 @@ def test_editors_accept_every_way_of_writing(validator: Any) -> None:
         "  hub:\n    task: {id: digits, num_examples: 64}\n"
         "    backbone: {hf: org/model, revision: main, dtype: bfloat16}\n"
         '    methods: ["vision/*", kv/snapkv, {tome: {round_share: [0.25, 0.5]}}, {evit: null}]\n'
+        "  shape:\n    task: {id: shape-vision, batch_size: 4}\n    methods: [tome]\n"
+        "    backbone: {config: deit-b, weights: random, layers: 2, dtype: bfloat16}\n"
         "resources: {workers: 2, cpus: 0.5, gpus: 0.25}\n"
         "budget: {max_trials: null, max_hours: 1.5}\nmeasure: {latency_pairs: 0}\n"
         "$schema: x.json\n"
     )
     assert list(validator.iter_errors(yaml.safe_load(text))) == []
+    costs = GOOD + "measure: [cost, latency]\n"
+    assert list(validator.iter_errors(yaml.safe_load(costs))) == []
 
 
 @pytest.mark.parametrize("case", SEEN)

@@ -56,6 +56,34 @@ ONE_MISTAKE = {
         changed("vit-digits", "vit-digit"),
         "6:15: unknown backbone 'vit-digit'; did you mean 'vit-digits'? (choices: ",
     ),
+    "quality of random weights": (
+        changed("vit-digits", "{config: deit-b, weights: random}"),
+        "6:41: weights are random, so that quality would mean nothing: write measure: [cost], or",
+    ),
+    "quality of a shape": (
+        changed("task: digits", "task: shape-vision"),
+        "5:11: task shape-vision has no right answers, so there is no quality: write measure:",
+    ),
+    "weights that are not random": (
+        changed("vit-digits", "{config: deit-b, weights: pretrained}"),
+        "6:41: unknown value 'pretrained' (choices: ",
+    ),
+    "no layers": (
+        changed("vit-digits", "{config: deit-b, weights: random, layers: 0}") + "measure: [cost]\n",
+        "6:57: layers: must be at least 1, got 0",
+    ),
+    "unknown thing to measure": (
+        GOOD + "measure: [cost, qualty]\n",
+        "8:17: unknown value 'qualty'; did you mean 'quality'? (choices: ",
+    ),
+    "measure without costs": (
+        GOOD + "measure: [latency]\n",
+        "8:10: costs are always measured: add cost to the list",
+    ),
+    "objective that is not measured": (
+        GOOD + "measure: [cost]\nobjectives: {quality: maximize}\n",
+        "9:14: objective 'quality' is not measured: measure lists cost",
+    ),
     "unknown method in a stack": (
         changed("[tome]", "[{stack: [tome, kivy]}]"),
         "7:30: unknown method 'kivy'; did you mean 'kivi'?",

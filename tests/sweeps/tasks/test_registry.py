@@ -15,7 +15,8 @@ def test_every_file_of_the_folder_is_a_task_with_a_card() -> None:
     assert {"digits", "recall", "retrieval", "zero-shot", "dense"} <= set(ids)
     for entry in registry.entries().values():
         assert entry.card.startswith(f"{entry.id}: ")
-        assert registry.build(entry.id, {"num_examples": 8}).num_examples == 8
+        if entry.task.has_answers:
+            assert registry.build(entry.id, {"num_examples": 8}).num_examples == 8
 
 
 def test_an_unknown_task_names_the_nearest() -> None:
