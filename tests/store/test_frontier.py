@@ -42,7 +42,7 @@ def dominates(a: Row, b: Row, objectives: Objectives) -> bool:
 
 
 def brute_force(rows: Sequence[Row], objectives: Objectives) -> list[bool]:
-    whole = [all(r.metrics[n] is not None for n in objectives) for r in rows]
+    whole = [all(r.metrics[n] is not None for n in (*objectives, "quality")) for r in rows]
     return [
         whole[i]
         and not any(

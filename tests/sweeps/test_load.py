@@ -66,7 +66,7 @@ ONE_MISTAKE = {
     ),
     "weights that are not random": (
         changed("vit-digits", "{config: deit-b, weights: pretrained}"),
-        "6:41: unknown value 'pretrained' (choices: ",
+        "6:41: unknown value 'pretrained'; did you mean 'random'? (choices: random)",
     ),
     "no layers": (
         changed("vit-digits", "{config: deit-b, weights: random, layers: 0}") + "measure: [cost]\n",
@@ -131,7 +131,7 @@ ONE_MISTAKE = {
     "unknown key of measure": (
         GOOD + "measure: {latency_pair: 3}\n",
         "8:11: unknown key 'latency_pair'; did you mean 'latency_pairs'? "
-        "(choices: latency_pairs, latency_batch)",
+        "(choices: what, latency_pairs, latency_batch)",
     ),
     "missing name": (changed("name: tiny\n", ""), "1:1: missing key 'name'"),
     "missing task": (changed("    task: digits\n", ""), "4:3: missing key 'task'"),
