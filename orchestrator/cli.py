@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar
 import typer
 from typer.core import TyperGroup
 
-from orchestrator import question_commands
+from orchestrator import import_commands, question_commands
 from orchestrator.console import (
     Json,
     Maximum,
@@ -265,6 +265,7 @@ def ui(
 
 
 question_commands.register(app)
+import_commands.register(app)
 
 
 def main() -> None:

@@ -216,6 +216,42 @@ class Outcomes(Base):
     parquet: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+class Import(Base):
+    """Results that others measured, by name; kept apart from trials."""
+
+    __tablename__ = "paretoken_imports"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    format: Mapped[str] = mapped_column(String(20))
+    path: Mapped[str] = mapped_column(Text)
+    """Where the files were read."""
+    source: Mapped[str] = mapped_column(Text)
+    """Who measured, in the words of whoever imported it."""
+    sha256: Mapped[str] = mapped_column(String(64))
+    provenance: Mapped[dict[str, Any]]
+    imported_at: Mapped[datetime]
+
+
+class ImportedResult(Base):
+    """One configuration of an import, with the numbers that its source reports."""
+
+    __tablename__ = "paretoken_imported_results"
+
+    import_id: Mapped[int] = mapped_column(
+        ForeignKey("paretoken_imports.id", ondelete="CASCADE"), primary_key=True
+    )
+    position: Mapped[int] = mapped_column(primary_key=True)
+    workload: Mapped[str] = mapped_column(String(200))
+    method: Mapped[str] = mapped_column(String(200))
+    keep_ratio: Mapped[float]
+    hyperparameters: Mapped[dict[str, Any]]
+    schedule: Mapped[str] = mapped_column(String(200))
+    seed: Mapped[int | None] = mapped_column(BigInteger)
+    reported: Mapped[dict[str, Any]]
+    origin: Mapped[str] = mapped_column(Text)
+
+
 class OutboxRow(Base):
     """Something the mirror does not know yet, written in the transaction that made it true."""
 

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from store import plans, queries, results
+from store import imports, plans, queries, results
 from store.database import Database
+from store.importing.collection import Collection
+from store.imports import Imported
 from store.models import Impossible, Outcomes, Sweep, SweepTrial, Trial
 from store.records import Failure, Point, SweepStatus
 from store.serialization import ExampleOutcomes, from_parquet, to_parquet
@@ -207,6 +209,29 @@ class Store:
             query = select(Impossible.combination).where(Impossible.sweep_id == sweep_id)
             rows = connection.execute(query.order_by(Impossible.position)).scalars()
             return [dict(combination) for combination in rows]
+
+    def add_import(self, name: str, path: str, source: str, collection: Collection) -> bool:
+        """Keep what others measured, in one transaction; False if exactly that is there already.
+
+        Raises ValueError if the name stands for other content.
+        """
+        with self._database.write() as connection:
+            return imports.add(connection, name, path, source, collection)
+
+    def remove_import(self, name: str) -> None:
+        """Forget an import. Raises ValueError that names the nearest."""
+        with self._database.write() as connection:
+            imports.remove(connection, name)
+
+    def imports(self) -> list[Imported]:
+        """All imports with their points, the latest first."""
+        with self._database.read() as connection:
+            return imports.every(connection)
+
+    def imported(self, name: str) -> Imported:
+        """One import with its points. Raises ValueError that names the nearest."""
+        with self._database.read() as connection:
+            return imports.one(connection, name)
 
 
 def _not_finished(trial_id: str) -> ValueError:
