@@ -17,24 +17,31 @@ from store.records import Point
 def write_figures(
     sweep_name: str, points: Sequence[Point], objectives: Mapping[str, Objectives], folder: Path
 ) -> list[Path]:
-    """Write ``frontier.png`` and ``frontier.html`` into ``folder`` and return their paths.
+    """Write the figures that there is something for into ``folder`` and return their paths.
 
-    ``objectives`` gives each workload's metrics and directions in the order of the sweep file; the
-    first minimised one is the horizontal axis. Each file appears complete or not at all. The page
-    needs no network. Raises ValueError where there is nothing to draw or a workload minimises
-    nothing.
+    ``frontier.png`` and ``frontier.html`` show quality against cost, ``costs.png`` the workloads
+    whose quality was not measured. ``objectives`` gives each workload's metrics and directions in
+    the order of the sweep file; the first minimised one is the horizontal axis. Each file appears
+    complete or not at all. The page needs no network; where nothing but baselines finished without
+    quality, there is nothing to draw. Raises ValueError without points, and where a workload
+    minimises nothing.
     """
-    from dashboards import interactive, picture
+    from dashboards import cost_picture, interactive, picture
     from dashboards.panels import panels
 
-    drawn = panels(rows_of(points, objectives), objectives)
-    if not drawn:
+    if not points:
         raise ValueError(f"sweep {sweep_name!r} has no finished trial to draw")
+    rows = rows_of(points, objectives)
     folder.mkdir(parents=True, exist_ok=True)
-    return [
-        _write(folder / "frontier.png", picture.png(sweep_name, drawn)),
-        _write(folder / "frontier.html", interactive.html(sweep_name, drawn).encode()),
-    ]
+    written: list[Path] = []
+    if drawn := panels(rows, objectives):
+        written += [
+            _write(folder / "frontier.png", picture.png(sweep_name, drawn)),
+            _write(folder / "frontier.html", interactive.html(sweep_name, drawn).encode()),
+        ]
+    if costs := cost_picture.cost_panels([row for row in rows if not row.is_judged]):
+        written.append(_write(folder / "costs.png", cost_picture.png(sweep_name, costs)))
+    return written
 
 
 def _write(path: Path, content: bytes) -> Path:

@@ -246,7 +246,7 @@ def _draw(store: Store, spec: SweepSpec, rows: list[Row]) -> list[Path]:
     from dashboards.figures import write_figures
 
     figures: list[Path] = []
-    if any(row.is_judged for row in rows):
+    if rows:
         folder = artifacts_folder(store.url) / "figures" / spec.name
         points = [row.point for row in rows]
         figures = write_figures(spec.name, points, spec.objectives_by_workload, folder)

@@ -4,15 +4,20 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from dashboards.cost_picture import cost_panels
 from dashboards.figures import write_figures
+from dashboards.rows import rows_of
 from store.frontier import Objectives
-from tests.dashboards.examples import OBJECTIVES, point, sweep
+from store.records import Point
+from tests.dashboards.examples import KEEPS, OBJECTIVES, point, sweep
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
@@ -93,6 +98,20 @@ def test_a_figure_is_replaced_and_leaves_nothing_behind(tmp_path: Path) -> None:
     written = write_figures("again", [point(), point(keep=1.0)], OBJECTIVES, tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(written)
     assert (tmp_path / "frontier.png").read_bytes() != b"old"
+
+
+def test_costs_alone_are_drawn_against_what_was_kept(tmp_path: Path) -> None:
+    def unjudged(points: list[Point]) -> list[Point]:
+        return [replace(p, metrics={**p.metrics, "quality": None}) for p in points]
+
+    (picture,) = write_figures("costs", unjudged(sweep()), OBJECTIVES, tmp_path)
+    assert picture.name == "costs.png"
+    panels = cost_panels(rows_of(unjudged(sweep()), OBJECTIVES))
+    assert (panels[0].workload, panels[0].cost) == ("digits", "flops")
+    expected = sorted((keep, 0.2 + 0.8 * keep) for keep in (*KEEPS, 1.0))
+    assert np.allclose(panels[0].curves["tome"], expected)
+    baselines = [point(method="identity", keep=1.0)]
+    assert write_figures("costs", unjudged(baselines), OBJECTIVES, tmp_path) == []
 
 
 def test_a_sweep_without_finished_trials_has_no_figure(tmp_path: Path) -> None:
