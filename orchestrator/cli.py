@@ -250,7 +250,7 @@ def serve(
 
     with open_store(store) as opened:
         release = release_of(opened, sweep)
-    serve_sweep(release, host=host, port=port)
+    serve_sweep(release, opened.url, host=host, port=port)
 
 
 @app.command()

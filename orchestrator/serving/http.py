@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Response
+from fastapi import Body, FastAPI, Query, Response
 
-from orchestrator.serving.messages import AsyncEngine, Refusal
+from orchestrator.serving.messages import AsyncAnalyst, AsyncEngine, Refusal
 from orchestrator.serving.refusals import HANDLERS, BodyLimit, InputsError
 from orchestrator.serving.release import Release, Workload
 from orchestrator.serving.router import Router, Wish
 from orchestrator.serving.schemas import (
+    Answers,
     ConfigurationCard,
     Frontier,
     FrontierQuery,
@@ -24,20 +25,23 @@ from orchestrator.serving.schemas import (
     PredictRequest,
     Problem,
 )
+from store.questions import Question
 
 CONFIGURATION_HEADER = "x-paretoken-configuration"
 MAX_BODY_BYTES = 8 * 2**20
+MAX_RESAMPLES = 5_000
+"""More take minutes; the command line has no such limit."""
 
 
-def build_http(release: Release, engine: AsyncEngine) -> FastAPI:
-    """The application that answers for ``release`` with ``engine``."""
+def build_http(release: Release, engine: AsyncEngine, analyst: AsyncAnalyst) -> FastAPI:
+    """The application that answers for ``release`` with ``engine``, and questions to its sweep."""
     api = FastAPI(
         title="Paretoken",
         description=f"The Pareto frontier of sweep `{release.sweep}`, chosen by budget.",
         version="1",
         redirect_slashes=False,
     )
-    endpoints = Endpoints(release, engine)
+    endpoints = Endpoints(release, engine, analyst)
     api.add_api_route("/healthz", endpoints.health, responses=_problems(503))
     api.add_api_route("/v1/frontier", endpoints.frontier, responses=_problems(404, 422))
     api.add_api_route(
@@ -47,18 +51,34 @@ def build_http(release: Release, engine: AsyncEngine) -> FastAPI:
         responses={200: _prediction_headers(), **_problems(400, 404, 413, 422, 503)},
         openapi_extra=_examples(release.workloads),
     )
+    api.add_api_route(
+        "/v1/questions",
+        endpoints.questions,
+        methods=["POST"],
+        responses=_problems(400, 404, 413, 422, 503),
+    )
     api.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     for error, handler in HANDLERS.items():
         api.add_exception_handler(error, handler)
     return api
 
 
+_ASK: dict[str, Any] = {
+    "best quality under 0.4x FLOPs": {"value": {"ask": "best", "maximum": {"flops": 0.4}}},
+    "cheapest within 1 % of the baseline": {
+        "value": {"ask": "best", "of": "flops", "within": "1%"}
+    },
+    "how sure is the frontier": {"value": {"ask": "frontier"}},
+}
+
+
 class Endpoints:
     """One method per path."""
 
-    def __init__(self, release: Release, engine: AsyncEngine) -> None:
+    def __init__(self, release: Release, engine: AsyncEngine, analyst: AsyncAnalyst) -> None:
         self._release = release
         self._engine = engine
+        self._analyst = analyst
         self._router = Router(release)
 
     async def health(self) -> Health:
@@ -99,6 +119,22 @@ class Endpoints:
             measured=configuration.measured,
             seconds=answer.seconds,
         )
+
+    async def questions(
+        self, question: Annotated[Question, Body(openapi_examples=_ASK)]
+    ) -> Answers:
+        """Ask the sweep: best within limits, frontier with probabilities, knee, rank ...
+
+        The answers are those of `paretoken best --json` and its sisters, from all that is measured
+        by now, whether it is served or not.
+        """
+        self._router.workloads(question.workload)
+        if question.bootstrap.resamples > MAX_RESAMPLES:
+            raise InputsError(f"bootstrap.resamples: over HTTP at most {MAX_RESAMPLES}")
+        answers = await self._analyst.ask(question)
+        if isinstance(answers, Refusal):
+            raise InputsError(answers.reason)
+        return Answers(sweep=self._release.sweep, ask=question.ask, answers=answers)
 
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

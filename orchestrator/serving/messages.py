@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from store.questions import Question
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -17,7 +19,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Refusal:
-    """The caller's inputs have no answer."""
+    """What the caller asked has no answer."""
 
     reason: str
 
@@ -35,4 +37,12 @@ class AsyncEngine(Protocol):
 
     async def probe(self) -> int:
         """Run every model once; returns their number. Raises UnavailableError."""
+        ...
+
+
+class AsyncAnalyst(Protocol):
+    """Who answers questions about the sweep, wherever that runs."""
+
+    async def ask(self, question: Question) -> list[dict[str, Any]] | Refusal:
+        """One answer per workload. Raises UnavailableError."""
         ...

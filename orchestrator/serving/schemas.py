@@ -134,6 +134,15 @@ class Frontier(_Closed):
     workloads: list[FrontierWorkload]
 
 
+class Answers(_Closed):
+    """Answers to a question, one per workload."""
+
+    sweep: str
+    ask: str
+    answers: list[dict[str, JsonValue]]
+    """Numbers and, in `unanswered`, why a workload has no answer."""
+
+
 class Health(_Closed):
     """Every model just answered an example of its task."""
 

@@ -25,8 +25,12 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _QUIET = {"log_level": "ERROR", "enable_access_log": False}
 
 
-def serve_sweep(release: Release, host: str = "127.0.0.1", port: int = 8000) -> None:
+def serve_sweep(
+    release: Release, store_url: str, host: str = "127.0.0.1", port: int = 8000
+) -> None:
     """Answer requests until Ctrl-C or SIGTERM; prints the address once the models answer.
+
+    Questions about the sweep are answered from the store at ``store_url``.
 
     For the main thread of a process, because of the signals.
 
@@ -38,7 +42,7 @@ def serve_sweep(release: Release, host: str = "127.0.0.1", port: int = 8000) -> 
         _say(release.shortfall)
     configurations = sum(len(workload.configurations) for workload in release.workloads)
     _say(f"starting {configurations} configurations of {release.sweep!r} (about half a minute) ...")
-    with served(release, host, port) as url:
+    with served(release, store_url, host, port) as url:
         signal.signal(signal.SIGTERM, _interrupt)  # left to Ray, it would abort
         _say(f"serving sweep {release.sweep!r} at {url} (documentation: {url}/docs)")
         try:
@@ -48,11 +52,11 @@ def serve_sweep(release: Release, host: str = "127.0.0.1", port: int = 8000) -> 
 
 
 @contextmanager
-def served(release: Release, host: str, port: int) -> Iterator[str]:
+def served(release: Release, store_url: str, host: str, port: int) -> Iterator[str]:
     """A healthy server for the length of the block, in a Ray cluster of its own; its address."""
     _require_free(host, port)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    app = build_app(release)  # what is wrong with the release is said before Ray starts
+    app = build_app(release, store_url)  # what is wrong with the release is said before Ray starts
     with cluster():
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
         serve.start(http_options=HTTPOptions(host=host, port=port), logging_config=_QUIET)

@@ -23,13 +23,17 @@ from schemathesis import GenerationMode, checks
 from orchestrator.serving import Release, serve_sweep
 from orchestrator.serving.http import CONFIGURATION_HEADER, MAX_BODY_BYTES
 from orchestrator.serving.messages import Answer
+from store.answers import ask
+from store.questions import BestQuestion
+from store.repository import Store
 
 START_SECONDS = 200
 SERVE = """
 import sys
 from pathlib import Path
 from orchestrator.serving import Release, serve_sweep
-serve_sweep(Release.model_validate_json(Path(sys.argv[1]).read_text()), port=int(sys.argv[2]))
+release = Release.model_validate_json(Path(sys.argv[1]).read_text())
+serve_sweep(release, sys.argv[2], port=int(sys.argv[3]))
 """
 JSON = {"content-type": "application/json"}
 DIGITS: dict[str, Any] = {"workload": "digits", "inputs": {"example": 7}}
@@ -52,11 +56,13 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(
+    release: Release, store: Store, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
     (folder / "release.json").write_text(release.model_dump_json())
     port = free_port()
-    command = [sys.executable, "-c", SERVE, str(folder / "release.json"), str(port)]
+    command = [sys.executable, "-c", SERVE, str(folder / "release.json"), store.url, str(port)]
     log = folder / "log"
     with log.open("w") as stderr:
         process = subprocess.Popen(command, stderr=stderr, text=True)
@@ -232,6 +238,8 @@ def test_other_mistakes_are_4xx(client, method, path, status) -> None:
         (GenerationMode.NEGATIVE, "GET", "/v1/frontier"),
         (GenerationMode.POSITIVE, "POST", "/v1/predict"),
         (GenerationMode.NEGATIVE, "POST", "/v1/predict"),
+        (GenerationMode.POSITIVE, "POST", "/v1/questions"),
+        (GenerationMode.NEGATIVE, "POST", "/v1/questions"),
     ],
 )
 def test_the_openapi_document_is_kept(document, mode, method, path) -> None:
@@ -249,6 +257,29 @@ def test_the_openapi_document_is_kept(document, mode, method, path) -> None:
         case.call_and_validate(checks=kept)
 
     keeps()
+
+
+def test_a_question_has_the_same_answer_as_in_python(client, store, release) -> None:
+    question = {"ask": "best", "workload": "digits", "maximum": {"flops": 0.9}}
+    answered = client.post("/v1/questions", json=question)
+    assert answered.status_code == 200
+    expected = ask(store, release.sweep, BestQuestion(workload="digits", maximum={"flops": 0.9}))
+    assert answered.json() == {"sweep": release.sweep, "ask": "best", "answers": expected}
+
+
+@pytest.mark.parametrize(
+    ("question", "status", "words"),
+    [
+        ({"ask": "bst"}, 422, "best"),
+        ({"ask": "best", "workload": "digit"}, 404, "did you mean 'digits'"),
+        ({"ask": "best", "maximum": {"flop": 1}}, 422, "did you mean 'flops'"),
+        ({"ask": "knee", "bootstrap": {"resamples": 9999}}, 422, "at most 5000"),
+    ],
+)
+def test_a_question_without_an_answer_says_why(client, question, status, words) -> None:
+    refused = client.post("/v1/questions", json=question)
+    assert refused.status_code == status
+    assert words in refused.json()["detail"]
 
 
 def test_the_examples_in_the_openapi_document_work(client) -> None:
@@ -286,7 +317,7 @@ def test_a_taken_port_is_one_clear_error(release) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(ValueError, match=r"cannot serve on .* choose another with --port"):
-            serve_sweep(release, port=taken.getsockname()[1])
+            serve_sweep(release, "sqlite:///unused.db", port=taken.getsockname()[1])
 
 
 def test_the_ingress_does_without_torch() -> None:
