@@ -177,6 +177,7 @@ def methods(
 @backbones_app.callback()
 def backbones(context: typer.Context, as_json: Json = False) -> None:
     """Reference backbones that ship with the project; ``backbones ID`` describes one."""
+    context.obj = as_json
     if context.invoked_subcommand is None:
         from dashboards import workload_tables
         from orchestrator import listings
@@ -187,14 +188,16 @@ def backbones(context: typer.Context, as_json: Json = False) -> None:
 
 @backbones_app.command(name=IdOrCommand.shown_by)
 def describe_backbone(
-    backbone: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False
+    context: typer.Context,
+    backbone: Annotated[str, typer.Argument(metavar="ID")],
+    as_json: Json = False,
 ) -> None:
     """Describe one; the word may be left out."""
     from dashboards import workload_tables
     from orchestrator import listings
 
     row = listings.backbone(backbone)
-    show_rows(as_json, row, lambda: workload_tables.backbone_page(row))
+    show_rows(as_json or context.obj, row, lambda: workload_tables.backbone_page(row))
 
 
 @backbones_app.command()

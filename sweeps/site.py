@@ -58,10 +58,9 @@ class Site:
         reason = self._why_not(method, named)
         if reason is not None:
             raise Refusal(reason)
-        if method.fixed_ratio is not None:
-            return self._spec(named, method.home, method.fixed_ratio)
-        schedule = method.home if schedule is None else schedule
-        ratio = self._ratio(keep, schedule)
+        fixed = method.fixed_ratio
+        schedule = method.home if schedule is None or fixed is not None else schedule
+        ratio = self._ratio(keep, schedule) if fixed is None else fixed
         self._require_fit(method, schedule, ratio)
         if method.changes_nothing(ratio):
             return self._baseline

@@ -9,7 +9,7 @@ trial's.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
@@ -73,6 +73,15 @@ class Stack(Method):
         """Everything that one of the stages only simulates."""
         return frozenset().union(*(method.simulated for method in self.components))
 
+    @property
+    def fixed_ratio(self) -> float | None:
+        """That of the first stage, where no stage takes the trial's budget."""
+        own = [
+            _own_ratio(stage, method)
+            for stage, method in zip(self.stages, self.components, strict=True)
+        ]
+        return None if None in own else own[0]
+
     def changes_nothing(self, keep_ratio: float) -> bool:
         """Whether no stage does anything."""
         parts = self.parts(self.home, keep_ratio)
@@ -91,7 +100,11 @@ class Stack(Method):
 
 
 def _part(stage: StackStage, method: Method, schedule: Schedule, keep_ratio: float) -> Part:
-    own: Any = stage.keep if method.fixed_ratio is None else method.fixed_ratio
+    own = _own_ratio(stage, method)
     ratio = keep_ratio if own is None else own
     default = schedule if own is None else method.home
     return Part(method, stage.schedule or default, ratio, stage.at)
+
+
+def _own_ratio(stage: StackStage, method: Method) -> float | None:
+    return stage.keep if method.fixed_ratio is None else method.fixed_ratio

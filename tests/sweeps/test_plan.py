@@ -326,6 +326,17 @@ def test_a_stack_is_a_trial_like_any_other(llama_folder: Path) -> None:
     assert len({t.id for t in trials}) == 2
 
 
+def test_a_stack_with_budgets_of_its_own_is_one_trial_for_all_the_sweeps(
+    llama_folder: Path,
+) -> None:
+    stack = "[{stack: [{snapkv: {keep: 0.5}}, {kivi: {bits: 4}}]}]"
+    found = planned(cache(llama_folder, "[0.75, 0.5, 0.25]").replace("[snapkv]", stack))
+    assert [(trial.spec.method.id, trial.keep_label) for trial in found.trials] == [
+        ("stack", "0.5")
+    ]
+    assert (found.collapsed, found.impossible) == (2, ())
+
+
 def test_lists_inside_a_stack_are_axes(llama_folder: Path) -> None:
     text = cache(llama_folder, "[0.5]").replace(
         "[snapkv]", "[{stack: [{snapkv: {keep: [0.5, 0.25]}}, {kivi: {bits: [4, 2]}}]}]"
