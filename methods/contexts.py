@@ -217,6 +217,12 @@ class TowerView:
     rows of a softmax over all 1 + P tokens.
     ``keys_LBIHPD`` are the keys of all layers. What has an axis L may compute a layer when it is
     read: index it by one layer or ask for its length. ``pixels_BICHW`` are the images themselves.
+
+    Where a visual token is made of several patches, as in Qwen2.5-VL, P counts the visual tokens:
+    ``hidden_BIPD`` holds their patches side by side, the other fields are means over them; where a
+    layer attends within windows, so do its rows. A tower without a class token raises
+    InfeasibleError when ``cls_attention_LBIHP`` is read; methods that declare ``needs_cls`` are
+    impossible there.
     """
 
     hidden_BIPD: Tensor

@@ -7,8 +7,7 @@ leave the tower, C colour channels, D channels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,21 +15,12 @@ from torch import Tensor
 
 from methods.backbones.base import Compression, Stage
 from methods.backbones.clip import clip_tower
-from methods.backbones.tower_tap import TowerTap
+from methods.backbones.tower_tap import TowerTap, listening
 from methods.backbones.vision_tower_reduction import NUM_PROTECTED, TowerReduction
-from methods.backbones.visual_sequence import VisualSequence, rows_of
+from methods.backbones.visual_sequence import VisualSequence, VisualTokens, rows_of
 from methods.base import InfeasibleError
-from methods.contexts import TowerView, VisualLayout
+from methods.contexts import VisualLayout
 from methods.transform import TokenTransform
-
-
-@dataclass(frozen=True)
-class VisualTokens:
-    """Visual tokens in the order of their positions, [B, I K, D], and what the tower saw."""
-
-    sequence: VisualSequence
-    projected_BND: Tensor
-    tower: TowerView | None
 
 
 class Images:
@@ -73,8 +63,8 @@ class Images:
     def read(self, pixels_BICHW: Tensor, sequence: VisualSequence, watched: bool) -> VisualTokens:
         """Run tower and projector; note what the tower saw if that is ``watched``."""
         tap = self._tap()
-        with ExitStack() as stack:
-            calls = stack.enter_context(tap.listening()) if watched else []
+        attentions = [block.attention for block in self.tower.blocks] if watched else []
+        with listening(attentions) as calls:
             features = self.model.get_image_features(pixels_BICHW.flatten(0, 1), return_dict=True)
         projected_JKD = torch.stack(list(features.pooler_output))
         projected_BND = projected_JKD.view(len(pixels_BICHW), -1, projected_JKD.shape[-1])
@@ -92,7 +82,7 @@ class Images:
         blocks = self.tower.blocks
         # Hidden state i is the output of layer i - 1, the first one what enters layer 0.
         selected = self._feature_layers[-1] % (len(blocks) + 1) - 1
-        return TowerTap([block.attention for block in blocks], blocks[0].scaling, selected)
+        return TowerTap(blocks[0].scaling, selected)
 
     @property
     def _feature_layers(self) -> list[int]:

@@ -218,8 +218,17 @@ class LanguageBackbone(Backbone):
         Raises FloatingPointError if any is not finite.
         """
         feeds = torch.split(feed_BQ, 1, dim=1) if self._one_by_one else (feed_BQ,)
-        parts = [self.model(part, past_key_values=cache, use_cache=True).logits for part in feeds]
-        logits = torch.cat(parts, dim=1).float()
+        logits = torch.cat([self._fed_logits(cache, part) for part in feeds], dim=1).float()
         if not logits.isfinite().all():
             raise FloatingPointError("the model's logits are not finite")
         return logits
+
+    def _fed_logits(self, cache: Any, feed_BQ: Tensor) -> Tensor:
+        positions = self._positions(cache, feed_BQ)
+        output = self.model(feed_BQ, position_ids=positions, past_key_values=cache, use_cache=True)
+        logits: Tensor = output.logits
+        return logits
+
+    def _positions(self, cache: Any, feed_BQ: Tensor) -> Tensor | None:  # noqa: ARG002
+        """Rotary positions of tokens fed behind a cache; None counts on from those seen."""
+        return None

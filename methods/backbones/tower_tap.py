@@ -23,33 +23,33 @@ from methods.deferred import PerLayer
 from methods.transform import TokenTransform
 
 
-class TowerTap:
-    """Keeps the queries and keys of every layer of a tower that is run inside :meth:`listening`.
+@contextmanager
+def listening(attentions: Sequence[nn.Module]) -> Iterator[list[list[AttentionCall]]]:
+    """A list for each attention module that receives its calls inside the block, in order."""
+    calls: dict[nn.Module, list[AttentionCall]] = {module: [] for module in attentions}
 
-    ``attentions`` are the tower's attention modules in order, ``scaling`` their common factor on
-    query-key products, ``selected`` the index of the layer whose output is projected.
+    def tap(module: nn.Module, call: AttentionCall) -> AttentionCall:
+        calls[module].append(call)
+        return call
+
+    with attention_tap.attach(calls, tap):
+        yield list(calls.values())
+
+
+class TowerTap:
+    """What a tower that was run inside :func:`listening` saw.
+
+    ``scaling`` is the layers' common factor on query-key products, ``selected`` the index of the
+    layer whose output is projected.
     """
 
-    def __init__(self, attentions: Sequence[nn.Module], scaling: float, selected: int) -> None:
-        self.attentions = tuple(attentions)
+    def __init__(self, scaling: float, selected: int) -> None:
         self.scaling = scaling
         self.selected = selected
 
-    @contextmanager
-    def listening(self) -> Iterator[list[AttentionCall]]:
-        """A list that receives every layer's call, in order."""
-        calls: list[AttentionCall] = []
-
-        def tap(_module: nn.Module, call: AttentionCall) -> AttentionCall:
-            calls.append(call)
-            return call
-
-        with attention_tap.attach(self.attentions, tap):
-            yield calls
-
     def view(
         self,
-        calls: Sequence[AttentionCall],
+        calls: Sequence[Sequence[AttentionCall]],
         cuts: Mapping[int, TokenTransform],
         hidden_JPD: Tensor,
         pixels_BICHW: Tensor,
@@ -64,7 +64,8 @@ class TowerTap:
         def by_layer(compute: Callable[[AttentionCall], Tensor], axis: int) -> PerLayer:
             def layer(index: int) -> Tensor:
                 before = [cuts[cut] for cut in sorted(cuts) if cut < index]
-                whole = _spread(compute(calls[index]), before, axis)
+                (call,) = calls[index]
+                whole = _spread(compute(call), before, axis)
                 return whole.reshape(*images, *whole.shape[1:])
 
             return PerLayer(partial(layer, index) for index in range(len(calls)))
@@ -81,15 +82,19 @@ class TowerTap:
         )
 
     def _cls_attention(self, call: AttentionCall) -> Tensor:
-        return self._softmax(call, call.query_BHTD[:, :, :1])[:, :, 0, 1:]
+        return softmax(call, call.query_BHTD[:, :, :1], self.scaling)[:, :, 0, 1:]
 
     def _received(self, call: AttentionCall) -> Tensor:
-        return self._softmax(call, call.query_BHTD[:, :, 1:])[..., 1:].sum(2).mean(1)
+        return softmax(call, call.query_BHTD[:, :, 1:], self.scaling)[..., 1:].sum(2).mean(1)
 
-    def _softmax(self, call: AttentionCall, query_JHTD: Tensor) -> Tensor:
-        """``call.mask`` is None or weighs merged tokens, the same for all queries."""
-        logits_JHTM = query_JHTD @ call.key_BKND.mT * self.scaling
-        return (logits_JHTM if call.mask is None else logits_JHTM + call.mask).softmax(-1)
+
+def softmax(call: AttentionCall, query_JHTD: Tensor, scaling: float) -> Tensor:
+    """Attention of some of a call's queries over all its keys, [J, H, T, M].
+
+    ``call.mask`` is None or weighs merged tokens, the same for all queries.
+    """
+    logits_JHTM = query_JHTD @ call.key_BKND.mT * scaling
+    return (logits_JHTM if call.mask is None else logits_JHTM + call.mask).softmax(-1)
 
 
 def _spread(x: Tensor, cuts: Sequence[TokenTransform], axis: int) -> Tensor:

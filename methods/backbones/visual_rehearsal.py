@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from methods.backbones.probing import probing
 from methods.backbones.relevance import lead, relevance
-from methods.backbones.visual_sequence import VisualSequence, rows_of
+from methods.backbones.visual_sequence import RotaryPositions, VisualSequence, rows_of
 
 
 class VisualRehearsal:
@@ -27,11 +27,18 @@ class VisualRehearsal:
     def __init__(self) -> None:
         self._tokens: VisualSequence | None = None
         self._embeddings_BSD: Tensor | None = None
+        self._rotary: RotaryPositions | None = None
         self._fed: list[Tensor] = []
 
-    def read(self, tokens: VisualSequence, embeddings_BSD: Tensor, num_cached: int) -> None:
+    def read(
+        self,
+        tokens: VisualSequence,
+        embeddings_BSD: Tensor,
+        num_cached: int,
+        rotary: RotaryPositions,
+    ) -> None:
         """Take in a prompt, of which the tokens at positions 0..num_cached-1 leave entries."""
-        self._tokens = tokens
+        self._tokens, self._rotary = tokens, rotary
         num_left = int((tokens.positions[0] < num_cached).sum())
         self._embeddings_BSD = embeddings_BSD[:, :num_left]
 
@@ -43,7 +50,7 @@ class VisualRehearsal:
         """Relevance of the visual tokens before each of the decoder's ``layers``, float32 [B, N].
 
         The answer is the lead of the most likely word, summed over the words that were answered.
-        ``model`` is a ``LlavaForConditionalGeneration``.
+        ``model`` has ``model.language_model`` and ``lm_head``, as all of the library's have.
         """
         assert self._tokens is not None
         states: list[Tensor] = []
@@ -69,16 +76,18 @@ class VisualRehearsal:
         """What a decoder reads to see prompt and feeds at once, as tensors with gradients."""
         assert self._embeddings_BSD is not None
         assert self._tokens is not None
+        assert self._rotary is not None
         prompt_BSD, fed_BF = self._embeddings_BSD, torch.cat(self._fed, dim=1)
         fed_BFD = model.get_input_embeddings()(fed_BF.clone())
         positions_BS = self._tokens.positions[:, : prompt_BSD.shape[1]]
         behind_F = torch.arange(1, 1 + fed_BF.shape[1], device=fed_BF.device)
         positions_BF = positions_BS[:, -1:] + behind_F
         whole_BSD = torch.cat([prompt_BSD, fed_BFD], dim=1)
+        whole_BS = torch.cat([positions_BS.expand(len(fed_BF), -1), positions_BF], dim=1)
         return {
             # No leaf: what counts operations by module cannot watch autograd.grad reach one.
             "inputs_embeds": whole_BSD.clone().requires_grad_().clone(),
-            "position_ids": torch.cat([positions_BS.expand(len(fed_BF), -1), positions_BF], dim=1),
+            "position_ids": self._rotary(whole_BS),
             # Without a mask, positions with gaps would be taken for several sequences in one.
             "attention_mask": torch.ones(whole_BSD.shape[:2], device=whole_BSD.device),
             "use_cache": False,

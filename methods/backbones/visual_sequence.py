@@ -6,13 +6,18 @@ K visual tokens after a cut, P tokens of one image, T tokens of the prompt, D ch
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from methods.contexts import VisualLayout
+from methods.contexts import TowerView, VisualLayout
+
+RotaryPositions = Callable[[Tensor], Tensor]
+"""From tokens' positions in the prompt or behind it, long [B, S], to what a decoder takes as
+``position_ids``."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,15 @@ class VisualSequence:
     @cached_property
     def _order(self) -> Tensor:
         return self._unsorted.argsort(dim=1, stable=True)
+
+
+@dataclass(frozen=True)
+class VisualTokens:
+    """Visual tokens in the order of their positions, [B, N, D], and what the tower saw."""
+
+    sequence: VisualSequence
+    projected_BND: Tensor
+    tower: TowerView | None
 
 
 def rows_of(x_BSD: Tensor, indices_BK: Tensor) -> Tensor:

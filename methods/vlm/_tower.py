@@ -45,6 +45,6 @@ def joint_keys(ctx: VisualContext) -> Tensor:
 
 def layer_at(depth: float, tower: TowerView) -> int:
     """Index of the tower layer at a share ``depth`` in [0, 1] of all layers; 1 is the last."""
-    num_layers = len(tower.cls_attention_LBIHP)
+    num_layers = len(tower.received_LBIP)
     # A share such as 9 / 24 should name layer 9 of 24, whatever its last bit.
     return max(ceil(depth * num_layers - 1e-6) - 1, 0)

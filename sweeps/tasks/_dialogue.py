@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from methods.backbones.llava import LlavaBackbone
+from methods.backbones.vision_language import VisionLanguageBackbone
 from methods.contexts import VisualLayout
 from methods.places import Place
 from sweeps.data import wording
@@ -41,7 +41,7 @@ class DialogueBatch:
         return len(self.answers)
 
 
-class DialogueTask(Task[LlavaBackbone, DialogueBatch]):
+class DialogueTask(Task[VisionLanguageBackbone, DialogueBatch]):
     """Share of dialogues whose last question is answered right."""
 
     place: ClassVar[Place] = "vlm"
@@ -97,11 +97,13 @@ class DialogueTask(Task[LlavaBackbone, DialogueBatch]):
         """The front of the test stream; made once per process."""
         return _batches(self)
 
-    def outcomes(self, backbone: LlavaBackbone, batch: DialogueBatch) -> Tensor:
+    def outcomes(self, backbone: VisionLanguageBackbone, batch: DialogueBatch) -> Tensor:
         """1.0 where the last answer is right: float32 [B]."""
         return (self._answers(backbone, batch) == batch.answers)[:, -1].float()
 
-    def predict(self, backbone: LlavaBackbone, batch: DialogueBatch) -> list[dict[str, Any]]:
+    def predict(
+        self, backbone: VisionLanguageBackbone, batch: DialogueBatch
+    ) -> list[dict[str, Any]]:
         """Per dialogue: `answers`, a word for each question."""
         return [
             {"answers": wording.words(row).split()}
@@ -128,7 +130,7 @@ class DialogueTask(Task[LlavaBackbone, DialogueBatch]):
             torch.full((1, self.num_turns), UNKNOWN),
         )
 
-    def _answers(self, backbone: LlavaBackbone, batch: DialogueBatch) -> Tensor:
+    def _answers(self, backbone: VisionLanguageBackbone, batch: DialogueBatch) -> Tensor:
         """Greedy answers: int64 [B, Q]."""
         side = SIDE // int(backbone.model.config.vision_config.patch_size)
         layout = self.layout((side, side))

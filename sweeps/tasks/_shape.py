@@ -66,9 +66,18 @@ def pixels(shape: tuple[int, ...]) -> Tensor:
 
 def image_shape(vision_config: Any) -> tuple[int, int, int]:
     """Channels, height and width of the images that a tower takes."""
-    size = vision_config.image_size
+    size = fixed_size(vision_config)
+    assert size is not None, "a tower that takes images of any size"
+    return (vision_config.num_channels, *size)
+
+
+def fixed_size(vision_config: Any) -> tuple[int, int] | None:
+    """Height and width of the only images that a tower takes; None where it takes any."""
+    size = getattr(vision_config, "image_size", None)
+    if size is None:
+        return None
     height, width = (size, size) if isinstance(size, int) else size
-    return vision_config.num_channels, height, width
+    return height, width
 
 
 def num_patches(vision_config: dict[str, Any]) -> int:

@@ -1,8 +1,8 @@
 """shape-vlm: what a question about images costs in a vision-language model.
 
-Images are noise of the size that the model takes, the text is random tokens of its vocabulary, and
-no answer is judged, so that the weights may be random: measure costs, not quality. Images stand in
-front, text follows.
+Images are noise of the size that the model takes, or of a chosen one where it takes any; the text
+is random tokens of its vocabulary, and no answer is judged, so that the weights may be random:
+measure costs, not quality. Images stand in front, text follows.
 
 Shapes: B examples of I images, C colour channels, H x W pixels, T prompt tokens.
 """
@@ -10,17 +10,20 @@ Shapes: B examples of I images, C colour channels, H x W pixels, T prompt tokens
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from types import SimpleNamespace
+from typing import Any, ClassVar, Final, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from methods.backbones.llava import LlavaBackbone
-from methods.backbones.vision_tower import grid_of
+from methods.backbones.vision_language import VisionLanguageBackbone
 from methods.contexts import VisualLayout
 from methods.places import Place
-from sweeps.tasks._shape import ShapeTask, image_shape, num_patches, pixels, tokens, too_long
+from sweeps.tasks._shape import ShapeTask, fixed_size, pixels, tokens, too_long
+
+ANY_SIZE: Final = 672
+"""Side of the images for towers that take any: 576 tokens of 28 pixels, as LLaVA-1.5 has."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class VisualPromptsBatch:
         return len(self.prompt)
 
 
-class ShapeVLM(ShapeTask[LlavaBackbone, VisualPromptsBatch]):
+class ShapeVLM(ShapeTask[VisionLanguageBackbone, VisualPromptsBatch]):
     """Images of noise and a text of random tokens."""
 
     id: ClassVar[str] = "shape-vlm"
@@ -42,6 +45,12 @@ class ShapeVLM(ShapeTask[LlavaBackbone, VisualPromptsBatch]):
     place: ClassVar[Place] = "vlm"
 
     images: int = Field(default=1, ge=1, description="Images of an example.")
+    image_size: int | None = Field(
+        default=None,
+        ge=1,
+        description="Side of the images in pixels, for models that take any; they get "
+        f"{ANY_SIZE} by default.",
+    )
     text_length: int = Field(default=64, ge=2, description="Tokens of text behind them.")
     new_tokens: int = Field(default=4, ge=1, description="Tokens of the answer.")
 
@@ -52,29 +61,54 @@ class ShapeVLM(ShapeTask[LlavaBackbone, VisualPromptsBatch]):
 
     def num_tokens(self, config: dict[str, Any]) -> int:
         """Visual tokens of all images together."""
-        return self.images * num_patches(config["vision_config"])
+        return self._layout(SimpleNamespace(**config["vision_config"])).num_tokens
 
     def incompatible_with(self, config: dict[str, Any]) -> str | None:
-        """The model needs room for images, text and answer."""
+        """The model needs room for images, text and answer, and the images a size that it takes."""
+        vision = SimpleNamespace(**config["vision_config"])
+        size, side = fixed_size(vision), _token_side(vision)
+        if size is not None and self.image_size not in (None, *size):
+            return f"{self.id}: image_size {self.image_size}, but this model takes {size[0]} only"
+        if size is None and self._size(vision)[0] % side:
+            return (
+                f"{self.id}: image_size {self.image_size} is no multiple of {side}, a token's side"
+            )
         length = self.num_tokens(config) + self.text_length + self.new_tokens
-        return too_long(self.id, length, config.get("text_config", {}))
+        return too_long(self.id, length, config.get("text_config", config))
 
     def drawn(self, config: Any) -> VisualPromptsBatch:
         """Images of the model's size, behind them tokens of its vocabulary."""
-        vision, placeholder = config.vision_config, config.image_token_index
+        vision, placeholder = config.vision_config, config.image_token_id
         num_visual = self._layout(vision).num_tokens
-        shape = (self.batch_size, self.images, *image_shape(vision))
+        shape = (self.batch_size, self.images, _channels(vision), *self._size(vision))
         end = min(config.text_config.vocab_size, placeholder)
         text = tokens((self.batch_size, self.text_length), end)
         visual = torch.full((self.batch_size, num_visual), placeholder)
         return VisualPromptsBatch(pixels(shape), torch.cat([visual, text], dim=1))
 
-    def answer(self, backbone: LlavaBackbone, batch: VisualPromptsBatch) -> Tensor:
+    def answer(self, backbone: VisionLanguageBackbone, batch: VisualPromptsBatch) -> Tensor:
         """Tokens generated, [B, new_tokens]."""
         layout = self._layout(backbone.model.config.vision_config)
         turns = backbone.answer(batch.pixel_values, layout, batch.prompt, [], self.new_tokens)
         return turns[:, 0]
 
-    def _layout(self, vision_config: Any) -> VisualLayout:
+    def _size(self, vision: Any) -> tuple[int, int]:
+        """Height and width of an image in pixels."""
+        side = self.image_size or ANY_SIZE
+        return fixed_size(vision) or (side, side)
+
+    def _layout(self, vision: Any) -> VisualLayout:
+        height, width = self._size(vision)
+        side = _token_side(vision)
         kind: Literal["single", "several"] = "single" if self.images == 1 else "several"
-        return VisualLayout(self.images, grid_of(vision_config), kind)
+        return VisualLayout(self.images, (height // side, width // side), kind)
+
+
+def _token_side(vision: Any) -> int:
+    """Pixels along a side of a visual token."""
+    return int(vision.patch_size * getattr(vision, "spatial_merge_size", 1))
+
+
+def _channels(vision: Any) -> int:
+    """Colour channels; two families, two names."""
+    return int(vision.num_channels if hasattr(vision, "num_channels") else vision.in_channels)

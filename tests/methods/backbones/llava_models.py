@@ -57,10 +57,11 @@ def text(length, seed, batch=BATCH):
 def inputs(layout, batch=BATCH):
     """Pixels and prompts: two words, then every image with three words behind it, then four."""
     generator = torch.Generator().manual_seed(layout.num_images)
-    pixels = torch.randn(batch, layout.num_images, 3, SIDE, SIDE, generator=generator)
+    size = [SIDE // 4 * tokens for tokens in layout.grid]
+    pixels = torch.randn(batch, layout.num_images, 3, *size, generator=generator)
     parts = [text(2, 0, batch)]
     for image in range(layout.num_images):
-        parts += [torch.full((batch, P), IMAGE), text(3, 10 + image, batch)]
+        parts += [torch.full((batch, layout.per_image), IMAGE), text(3, 10 + image, batch)]
     return pixels, layout, torch.cat([*parts, text(4, 1, batch)], 1)
 
 
@@ -108,16 +109,24 @@ def stack(*stages):
     return Stack(stages=[{"method": method, **settings} for method, settings in stages])
 
 
-def reference_logits(plain, pixels, prompt, rest, transforms):
+def projected(plain, pixels):
+    return plain.get_image_features(pixels).pooler_output
+
+
+def reference_logits(
+    plain, pixels, prompt, rest, transforms, features_of=projected, turned_by=lambda ids: None
+):
     """Logits of the last ``rest`` tokens, one example at a time and one layer after the other.
 
     Every token is a (position, hidden state) pair; a W before a layer replaces the visual pairs.
-    Below, later tokens do not see the cache entries that a ``kv`` W has dropped.
+    Below, later tokens do not see the cache entries that a ``kv`` W has dropped. ``turned_by``
+    gives every token's rotary positions where they are not the positions.
     """
     decoder, found = plain.model.language_model, []
     for example in range(len(prompt)):
         ids = torch.cat([prompt[example], rest[example]])
-        features = torch.stack(list(plain.get_image_features(pixels[example]).pooler_output))
+        features = torch.stack(list(features_of(plain, pixels[example])))
+        turned = turned_by(ids)
         visual = list(
             zip((ids == IMAGE).nonzero()[:, 0].tolist(), features.flatten(0, 1), strict=True)
         )
@@ -131,7 +140,9 @@ def reference_logits(plain, pixels, prompt, rest, transforms):
             hidden = torch.stack([state for _, state in tokens])[None]
             hidden = layer(
                 hidden,
-                position_embeddings=decoder.rotary_emb(hidden, positions),
+                position_embeddings=decoder.rotary_emb(
+                    hidden, positions if turned is None else turned[:, positions]
+                ),
                 attention_mask=visibility(transforms["kv"].get(index), example, positions, rest),
             )
             states = dict(zip(positions[0].tolist(), hidden[0], strict=True))
