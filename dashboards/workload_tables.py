@@ -1,4 +1,4 @@
-"""Tasks and reference backbones for the terminal: the listings, and the page of one of them.
+"""Tasks and backbones for the terminal: the listings, and the page of one of them.
 
 Only Rich is imported. Rows are those of the listings, ready for ``--json``.
 """
@@ -52,25 +52,42 @@ def task_page(row: Row) -> RenderableType:
 
 
 def backbones_table(rows: Sequence[Row]) -> RenderableType:
-    """Every reference backbone on a line."""
+    """Every reference backbone on a line, then every shape without weights."""
+    trained = [row for row in rows if row["kind"] == "reference"]
+    shapes = [row for row in rows if row["kind"] == "shape"]
+    seeds = Column("seeds", [_listed(row["seeds"]) for row in trained], justify="left")
+    return Group(
+        _backbones(f"Reference backbones: {len(trained)}", trained, seeds),
+        Text("What one was trained for, its card says.\n"),
+        _backbones(f"Shapes of large models, for costs alone: {len(shapes)}", shapes),
+        Text(
+            "`backbone: {config: ID, weights: random}` with `measure: [cost]`. All with --json, "
+            "one with its id."
+        ),
+    )
+
+
+def _backbones(title: str, rows: Sequence[Row], *more: Column) -> FittingTable:
     columns = [
         Column("id", [row["id"] for row in rows], justify="left"),
         Column("place", [row["place"] or "" for row in rows], justify="left"),
-        Column("seeds", [_listed(row["seeds"]) for row in rows], justify="left"),
+        *more,
         Column("runs", [_listed(row["tasks"]) for row in rows], justify="left", folds=True),
         Column("what it is", [row["summary"] for row in rows], justify="left", folds=True),
     ]
-    note = Text("What one was trained for, its card says. All with --json, one with its id.")
-    return Group(FittingTable(f"Reference backbones: {len(rows)}", columns), note)
+    return FittingTable(title, columns)
 
 
 def backbone_page(row: Row) -> RenderableType:
-    """One reference backbone, from its card and its configuration."""
+    """One backbone, from its card and its configuration."""
+    weights = {"weights": "random, drawn by the trial's seed; costs alone can be measured"}
+    if row["kind"] == "reference":
+        weights = {"seeds": _listed(row["seeds"]) or "none yet: paretoken backbones train"}
     return properties(
         {
             "backbone": row["id"],
             "what": row["about"],
-            "seeds": _listed(row["seeds"]) or "none yet: paretoken backbones train",
+            **weights,
             "class": row["class"] or "",
             "places": _listed(row["places"]),
             "architecture": row["architecture"],

@@ -53,7 +53,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 backbones_app = typer.Typer(
-    cls=IdOrCommand, help="Reference backbones: list them, describe one, train them again."
+    cls=IdOrCommand, help="Backbones that ship: list them, describe one, train one again."
 )
 app.add_typer(backbones_app, name="backbones", invoke_without_command=True)
 
@@ -176,7 +176,7 @@ def methods(
 
 @backbones_app.callback()
 def backbones(context: typer.Context, as_json: Json = False) -> None:
-    """Reference backbones that ship with the project; ``backbones ID`` describes one."""
+    """Backbones and shapes that ship with the project; ``backbones ID`` describes one."""
     context.obj = as_json
     if context.invoked_subcommand is None:
         from dashboards import workload_tables

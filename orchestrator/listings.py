@@ -14,7 +14,16 @@ from methods.backbones.base import Backbone
 from methods.backbones.registry import adapter_for
 from methods.naming import unknown
 from orchestrator.page_parts import Row, as_text, parameters
-from sweeps.models import ReferenceBackbone, open_reference, references
+from sweeps.models import (
+    CONFIGS,
+    Model,
+    ReferenceBackbone,
+    Shape,
+    open_random,
+    open_reference,
+    references,
+    shapes,
+)
 from sweeps.schema_parts import first_sentence
 from sweeps.site import Refusal, Site
 from sweeps.tasks import registry as tasks_registry
@@ -53,12 +62,17 @@ def example(entry: TaskEntry) -> str:
 
 
 def backbones() -> list[Row]:
-    """Reference backbones with the seeds whose weights ship, and the tasks that they fit."""
-    return [_backbone(each) for each in references().values()]
+    """Backbones with the tasks that they fit.
+
+    First the reference backbones, with the seeds whose weights ship, then shapes without weights.
+    """
+    return [*map(_backbone, references().values()), *map(_shape, shapes().values())]
 
 
 def backbone(backbone_id: str) -> Row:
     """One of them with its card. Raises ValueError that names the nearest for an unknown id."""
+    if backbone_id in shapes():
+        return _shape_page(shapes()[backbone_id])
     found = _reference(backbone_id)
     return {
         **_backbone(found),
@@ -73,6 +87,8 @@ def backbone(backbone_id: str) -> Row:
 
 def train(backbone: str, seed: int, out: Path, say: Callable[[str], None]) -> Row:
     """Run a reference recipe. Raises ValueError for an unknown backbone or a folder in the way."""
+    if backbone in shapes():
+        raise ValueError(f"{backbone} is a shape: its weights are random and need no training")
     _reference(backbone)
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty; name another folder with --out")
@@ -96,6 +112,7 @@ def _backbone(reference: ReferenceBackbone) -> Row:
     fitting = (entry.id for entry in tasks_registry.entries().values() if _fit(entry, reference))
     return {
         "id": reference.id,
+        "kind": "reference",
         "seeds": list(reference.seeds),
         "place": _adapter(reference).places[0] if reference.seeds else None,
         "tasks": list(fitting),
@@ -105,7 +122,7 @@ def _backbone(reference: ReferenceBackbone) -> Row:
 
 def _reference(backbone_id: str) -> ReferenceBackbone:
     if backbone_id not in references():
-        raise ValueError(unknown("backbone", backbone_id, references()))
+        raise ValueError(unknown("backbone", backbone_id, {**references(), **shapes()}))
     return references()[backbone_id]
 
 
@@ -113,12 +130,46 @@ def _fit(entry: TaskEntry, reference: ReferenceBackbone) -> bool:
     """Whether a workload may pair the two; what no weights are there for fits nothing."""
     if not reference.seeds:
         return False
-    seed = reference.seeds[0]
+    return _match(entry, _model(reference.id, reference.seeds[0]))
+
+
+def _match(entry: TaskEntry, model: Model) -> bool:
     try:
-        Site(_model(reference.id, seed), entry.task(), seed, MeasureSpec()).require_match()
+        Site(model, entry.task(), 0, MeasureSpec()).require_match()
     except Refusal:
         return False
     return True
+
+
+def _shape(shape: Shape) -> Row:
+    model = _drawn(shape.id)
+    costs_alone = (each for each in tasks_registry.entries().values() if not each.task.has_answers)
+    return {
+        "id": shape.id,
+        "kind": "shape",
+        "seeds": [],
+        "place": adapter_for(model.config).places[0],
+        "tasks": [entry.id for entry in costs_alone if _match(entry, model)],
+        "summary": f"{shape.parameters} parameters; {shape.tokens}",
+    }
+
+
+def _shape_page(shape: Shape) -> Row:
+    config = _drawn(shape.id).config
+    return {
+        **_shape(shape),
+        "places": list(adapter_for(config).places),
+        "class": config["architectures"][0],
+        "architecture": f"{adapter_for(config).layers_in(config)} layers; {shape.source}",
+        "about": f"{shape.parameters} parameters; {shape.tokens}",
+        "card": str(CONFIGS / "README.md"),
+        "yaml": f"backbone: {{config: {shape.id}, weights: random, layers: 2}}",
+    }
+
+
+@cache
+def _drawn(shape_id: str) -> Model:
+    return open_random(shape_id, None, "float32", 0, CONFIGS)
 
 
 _model = cache(open_reference)

@@ -109,6 +109,27 @@ def configs() -> dict[str, Path]:
     return dict(sorted((path.stem, path) for path in CONFIGS.glob("*.json")))
 
 
+@dataclass(frozen=True)
+class Shape:
+    """A shape that ships, as the folder's README describes it."""
+
+    id: str
+    parameters: str
+    """How many, in words."""
+    tokens: str
+    """What there is to compress, in words."""
+    source: str
+    """Where its figures come from."""
+
+
+def shapes() -> dict[str, Shape]:
+    """Shapes that ship, with their lines of the README's table, by id, sorted."""
+    page = (CONFIGS / "README.md").read_text(encoding="utf-8")
+    lines = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    found = {cells[0].strip("`"): cells[1:] for cells in lines}
+    return {name: Shape(name, *found[name]) for name in configs()}
+
+
 def open_random(name: str, layers: int | None, dtype: str, seed: int, base: Path) -> Model:
     """The shape ``name`` (shipped, relative to ``base``, or a hub id), its weights drawn by seed.
 

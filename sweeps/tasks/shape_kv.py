@@ -4,6 +4,8 @@ Prompts are random tokens of the model's vocabulary and no answer is judged, so 
 be random: measure costs, not quality. The cache is compressed once the prompt was read;
 `new_tokens` are then generated over it.
 
+Data: none; tokens are drawn uniformly, always the same.
+
 Shapes: B prompts of T tokens.
 """
 

@@ -4,6 +4,8 @@ Images are noise of the size that the model takes, and no answer is judged, so t
 be random: measure costs, not quality. Works for classifiers of the `ViTForImageClassification`
 family.
 
+Data: none; pixels are drawn normally, always the same.
+
 Shapes: B images, C colour channels, H x W pixels.
 """
 

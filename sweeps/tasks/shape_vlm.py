@@ -4,6 +4,8 @@ Images are noise of the size that the model takes, or of a chosen one where it t
 is random tokens of its vocabulary, and no answer is judged, so that the weights may be random:
 measure costs, not quality. Images stand in front, text follows.
 
+Data: none; pixels are drawn normally and tokens uniformly, always the same.
+
 Shapes: B examples of I images, C colour channels, H x W pixels, T prompt tokens.
 """
 
@@ -17,6 +19,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from methods.backbones.causal_lm import with_defaults
 from methods.backbones.vision_language import VisionLanguageBackbone
 from methods.contexts import VisualLayout
 from methods.places import Place
@@ -61,11 +64,11 @@ class ShapeVLM(ShapeTask[VisionLanguageBackbone, VisualPromptsBatch]):
 
     def num_tokens(self, config: dict[str, Any]) -> int:
         """Visual tokens of all images together."""
-        return self._layout(SimpleNamespace(**config["vision_config"])).num_tokens
+        return self._layout(_tower(config)).num_tokens
 
     def incompatible_with(self, config: dict[str, Any]) -> str | None:
         """The model needs room for images, text and answer, and the images a size that it takes."""
-        vision = SimpleNamespace(**config["vision_config"])
+        vision = _tower(config)
         size, side = fixed_size(vision), _token_side(vision)
         if size is not None and self.image_size not in (None, *size):
             return f"{self.id}: image_size {self.image_size}, but this model takes {size[0]} only"
@@ -102,6 +105,14 @@ class ShapeVLM(ShapeTask[VisionLanguageBackbone, VisualPromptsBatch]):
         side = _token_side(vision)
         kind: Literal["single", "several"] = "single" if self.images == 1 else "several"
         return VisualLayout(self.images, (height // side, width // side), kind)
+
+
+def _tower(config: dict[str, Any]) -> Any:
+    """The tower's part of a ``config.json``, which may leave the library's defaults out."""
+    stated = config["vision_config"]
+    if "patch_size" in stated and ("image_size" in stated or "spatial_merge_size" in stated):
+        return SimpleNamespace(**stated)  # without the seconds that the library takes to import
+    return with_defaults(config).vision_config
 
 
 def _token_side(vision: Any) -> int:

@@ -68,7 +68,14 @@ def test_a_page_has_parameters_as_a_table_and_the_card() -> None:
 
 
 def test_a_backbone_without_weights_says_how_to_make_them() -> None:
-    row: dict[str, Any] = {"id": "vit-new", "seeds": [], "places": [], "tasks": [], "class": None}
+    row: dict[str, Any] = {
+        "id": "vit-new",
+        "kind": "reference",
+        "seeds": [],
+        "places": [],
+        "tasks": [],
+        "class": None,
+    }
     row |= {"about": "A tower.", "architecture": "", "card": "README.md", "yaml": "backbone: x"}
     shown = text(workload_tables.backbone_page(row), 100)
     assert "none yet: paretoken backbones train" in shown

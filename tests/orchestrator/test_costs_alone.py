@@ -39,19 +39,24 @@ workloads:
     task: {{id: shape-vlm, text_length: 8}}
     backbone: {{config: {llava}, weights: random, layers: 2}}
     methods: [divprune]
+  grid:
+    task: {{id: shape-vlm, text_length: 8, image_size: 168}}
+    backbone: {{config: {qwen}, weights: random, layers: 2}}
+    methods: [divprune]
 """
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shapes")
-    for name in ("deit-b", "llama-3-8b", "llava-1.5-7b"):
+    for name in ("deit-b", "llama-3-8b", "llava-1.5-7b", "qwen2.5-vl-7b"):
         save_shape(folder, name)
     return folder
 
 
 def sweep(folder: Path, measure: str = "[cost]") -> SweepSpec:
     names = {"vision": "deit-b", "llama": "llama-3-8b", "llava": "llava-1.5-7b"}
+    names["qwen"] = "qwen2.5-vl-7b"
     files = {key: f"{name}-narrow.json" for key, name in names.items()}
     return parse_sweep(SWEEP.format(measure=measure, **files), str(folder / "sweep.yaml"))
 
@@ -70,7 +75,7 @@ def measured(folder: Path) -> dict[tuple[str, str], Metrics]:
 def test_costs_are_measured_and_quality_is_not(
     measured: dict[tuple[str, str], Metrics],
 ) -> None:
-    assert len(measured) == 7
+    assert len(measured) == 9
     for (workload, method), metrics in measured.items():
         assert (metrics.quality, metrics.quality_se, metrics.num_examples) == (None, None, 0)
         assert (metrics.latency, metrics.compressor_seconds) == (None, None)
@@ -80,6 +85,9 @@ def test_costs_are_measured_and_quality_is_not(
     assert measured["cache", "snapkv"].kv == 0.5
     assert measured["cache", "snapkv"].kv_bytes == 32 * 2 * (2 * 2 * 8) * 4
     assert measured["visual", "divprune"].flops < 0.9
+    # 36 visual tokens, then words, of which the last is fed a second time.
+    assert measured["grid", "identity"].tokens_per_layer == [36 + 7] * 2
+    assert measured["grid", "divprune"].tokens_per_layer == [18 + 7] * 2
 
 
 def test_the_same_shape_costs_the_same_whatever_its_weights(
@@ -87,10 +95,13 @@ def test_the_same_shape_costs_the_same_whatever_its_weights(
 ) -> None:
     """Saved to disk and opened as any other model, it gives the same numbers."""
     planned = plan(sweep(folder)).trials
-    specs = {t.workload: t.spec for t in planned if t.spec.method.id in ("snapkv", "tome")}
+    ours = {"cache": "snapkv", "vision": "tome", "grid": "divprune"}
+    specs = {t.workload: t.spec for t in planned if ours.get(t.workload) == t.spec.method.id}
     for workload, spec in specs.items():
         _backbone(spec.backbone).model.save_pretrained(tmp_path / workload)
-    text = SWEEP.format(measure="[cost]", vision="x", llama="x", llava="x").split("  visual:")[0]
+    text = SWEEP.format(measure="[cost]", vision="x", llama="x", llava="x", qwen="x")
+    visual, grid = text.index("  visual:"), text.index("  grid:")
+    text = text[:visual] + text[grid:]
     text = text.replace("random, layers: 3", "random").replace("random, layers: 2", "random")
     for workload in specs:
         text = text.replace("{config: x, weights: random}", f"{{hf: {workload}}}", 1)

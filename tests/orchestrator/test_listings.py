@@ -19,10 +19,12 @@ def test_a_tasks_example_loads_and_runs_on_the_backbones_it_names(task_id: str) 
     page = json.loads(json.dumps(listings.task(task_id)))
     assert page["data"], "the card says where the data are from"
     assert page["about"].startswith(f"{task_id}: ")
+    measure = "[quality, cost]" if tasks_registry.entry(task_id).task.has_answers else "[cost]"
     for backbone in page["backbones"]:
         sweep = parse_sweep(
             "name: example\n"
             "keep: [1.0]\n"
+            f"measure: {measure}\n"
             f"seeds: [{references()[backbone].seeds[0]}]\n"
             "workloads:\n"
             f"  w: {{{page['yaml']}, backbone: {backbone}, methods: [identity]}}\n"
@@ -41,11 +43,29 @@ def test_a_page_names_parameters_with_defaults_and_limits() -> None:
 
 def test_backbones_run_tasks_of_their_place_only() -> None:
     rows = {row["id"]: row for row in listings.backbones()}
-    assert rows["vit-digits"]["tasks"] == ["digits"]
+    assert rows["vit-digits"]["tasks"] == ["digits", "shape-vision"]
     assert "threads" in rows["llama-threads"]["tasks"]
     places = {row["id"]: row["place"] for row in listings.tasks()}
     for row in rows.values():
         assert {places[task] for task in row["tasks"]} <= {row["place"]}
+
+
+def test_shapes_run_costs_alone_and_their_pages_load() -> None:
+    rows = {row["id"]: row for row in listings.backbones() if row["kind"] == "shape"}
+    assert rows["qwen2.5-vl-7b"]["tasks"] == rows["llava-1.5-7b"]["tasks"] == ["shape-vlm"]
+    assert rows["deit-b"]["tasks"] == ["shape-vision"]
+    for shape_id, row in rows.items():
+        page = listings.backbone(shape_id)
+        sweep = parse_sweep(
+            "{name: shape, keep: [1.0], measure: [cost], workloads: {w: {methods: [identity], "
+            f"task: {row['tasks'][0]}, {page['yaml']}}}}}}}"
+        )
+        assert len(plan(sweep).trials) == 1
+        assert (
+            page["class"] in listings.adapter_for({"architectures": [page["class"]]}).architectures
+        )
+    with pytest.raises(ValueError, match="deit-b is a shape"):
+        listings.train("deit-b", 0, Path("nowhere"), print)
 
 
 @pytest.mark.parametrize("backbone_id", list(references()))

@@ -42,6 +42,37 @@ def test_images_stand_in_front_of_the_text():
     assert (made.prompt[:, 2880:] < 32000).all()
 
 
+def test_images_have_a_chosen_size_where_a_tower_takes_any():
+    made = batch("shape-vlm", "qwen2.5-vl-7b", image_size=280, images=2, text_length=8)
+    assert made.pixel_values.shape == (1, 2, 3, 280, 280)
+    assert (made.prompt == 151655).sum() == 2 * 100
+    assert made.prompt.shape == (1, 208)
+    assert (made.prompt[:, 200:] < 151655).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "reason"),
+    [
+        ("qwen2.5-vl-7b", 650, "image_size 650 is no multiple of 28, a token's side"),
+        ("llava-1.5-7b", 672, "image_size 672, but this model takes 336 only"),
+    ],
+)
+def test_images_of_a_size_that_a_tower_does_not_take_are_refused(name, size, reason):
+    task = registry.build("shape-vlm", {"image_size": size})
+    assert reason in task.incompatible_with(json.loads(configs()[name].read_text()))
+
+
+def test_a_published_config_may_leave_defaults_out():
+    config = json.loads(configs()["qwen2.5-vl-7b"].read_text())
+    config |= config.pop("text_config") | {"model_type": "qwen2_5_vl"}
+    config["vision_config"] = {"hidden_size": 1280, "in_chans": 3, "model_type": "qwen2_5_vl"}
+    task = registry.build("shape-vlm", {})
+    assert task.num_tokens(config) == 576
+    assert task.incompatible_with(config) is None
+    short = config | {"max_position_embeddings": 600}
+    assert "644 positions; this model has 600" in task.incompatible_with(short)
+
+
 @pytest.mark.parametrize(
     ("task_id", "name"),
     [("shape-vision", "deit-b"), ("shape-kv", "llama-3-8b"), ("shape-vlm", "llava-1.5-7b")],
@@ -58,6 +89,9 @@ def test_inputs_are_the_same_every_time(task_id, name):
         ("shape-vision", "deit-b-384", {}, 576),
         ("shape-kv", "llama-3-8b", {"prompt_length": 2048}, 2047),
         ("shape-vlm", "llava-1.5-7b", {"images": 5}, 2880),
+        ("shape-vlm", "qwen2.5-vl-7b", {}, 576),
+        ("shape-vlm", "qwen2.5-vl-7b", {"images": 5}, 2880),
+        ("shape-vlm", "qwen2.5-vl-7b", {"image_size": 1512}, 2916),
     ],
 )
 def test_compressible_tokens_are_read_off_the_config(task_id, name, params, tokens):
