@@ -10,7 +10,8 @@ out, Z stored non-zeros, D channels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -33,6 +34,9 @@ class TokenTransform:
     num_in: int
     num_out: int
     gains: Tensor | None = None
+    form: Literal["any", "aligned", "full"] = "any"
+    """What is known of the entries' order, so that nothing has to be looked up: ``aligned``, entry
+    z belongs to input token z, one each; ``full``, all K N entries, row by row."""
 
     @classmethod
     def identity(
@@ -40,7 +44,8 @@ class TokenTransform:
     ) -> TokenTransform:
         """Every token kept as it is."""
         tokens = torch.arange(num_in, device=device).expand(batch, -1)
-        return cls(tokens, tokens, torch.ones(batch, num_in, device=device), num_in, num_in)
+        ones = torch.ones(batch, num_in, device=device)
+        return cls(tokens, tokens, ones, num_in, num_in, form="aligned")
 
     @classmethod
     def keep(cls, indices_BK: Tensor, num_in: int) -> TokenTransform:
@@ -61,7 +66,7 @@ class TokenTransform:
         cols = torch.arange(num_in, device=rows_BN.device).expand(batch, -1)
         totals_BK = weights_BN.new_zeros(batch, num_out).scatter_add(1, rows_BN, weights_BN)
         shares_BN = weights_BN / totals_BK.gather(1, rows_BN)
-        return cls(rows_BN, cols, shares_BN, num_in, num_out)
+        return cls(rows_BN, cols, shares_BN, num_in, num_out, form="aligned")
 
     @classmethod
     def mix(cls, weights_BKN: Tensor) -> TokenTransform:
@@ -69,10 +74,22 @@ class TokenTransform:
 
         ``weights_BKN`` are relative weights within a row, not negative, not all 0 in any row.
         """
-        batch, num_out, num_in = weights_BKN.shape
-        entries = torch.arange(num_out * num_in, device=weights_BKN.device).expand(batch, -1)
-        shares_BKN = weights_BKN / weights_BKN.sum(2, keepdim=True)
-        return cls(entries // num_in, entries % num_in, shares_BKN.flatten(1), num_in, num_out)
+        return cls.full(weights_BKN / weights_BKN.sum(2, keepdim=True))
+
+    @classmethod
+    def full(cls, shares_BKN: Tensor) -> TokenTransform:
+        """A matrix as it is: its rows are convex already."""
+        batch, num_out, num_in = shares_BKN.shape
+        rows_KN = torch.arange(num_out, device=shares_BKN.device)[:, None].expand(-1, num_in)
+        cols_KN = torch.arange(num_in, device=shares_BKN.device).expand(num_out, -1)
+        return cls(
+            rows_KN.flatten().expand(batch, -1),
+            cols_KN.flatten().expand(batch, -1),
+            shares_BKN.flatten(1),
+            num_in,
+            num_out,
+            form="full",
+        )
 
     @property
     def batch(self) -> int:
@@ -84,21 +101,47 @@ class TokenTransform:
         """Whether any output token may hold more than one input token."""
         return self.weights.shape[1] > self.num_out
 
+    @property
+    def kept(self) -> Tensor:
+        """The input token of every output token, long [B, K], where no token is merged."""
+        return torch.empty_like(self.cols).scatter_(1, self.rows, self.cols)
+
     def __call__(self, x_BND: Tensor) -> Tensor:
         """W X, times the gains: [B, N, D] to [B, K, D], in the dtype of ``x_BND``."""
-        width = x_BND.shape[-1]
-        cols = self.cols[..., None].expand(-1, -1, width)
-        rows = self.rows[..., None].expand(-1, -1, width)
-        parts_BZD = x_BND.gather(1, cols) * self.weights[..., None].to(x_BND.dtype)
-        out_BKD = x_BND.new_zeros(x_BND.shape[0], self.num_out, width)
-        out_BKD.scatter_add_(1, rows, parts_BZD)
+        if not self.merges:
+            out_BKD = rows_of(x_BND, self.kept)
+        elif self.weights.shape[1] > self.num_in:
+            out_BKD = self.dense().to(x_BND.dtype) @ x_BND
+        else:
+            out_BKD = self._summed(x_BND)
         return out_BKD if self.gains is None else out_BKD * self.gains[..., None].to(x_BND.dtype)
+
+    def _summed(self, x_BND: Tensor) -> Tensor:
+        """Rows added up one after the other, in the order of the entries."""
+        entries_BZD = x_BND if self.form == "aligned" else rows_of(x_BND, self.cols)
+        parts_BZD = entries_BZD * self.weights[..., None].to(x_BND.dtype)
+        # One flat axis of whole rows: several times as fast as scattering single numbers.
+        firsts_B1 = torch.arange(self.batch, device=self.rows.device)[:, None] * self.num_out
+        out_FD = x_BND.new_zeros(self.batch * self.num_out, x_BND.shape[2])
+        out_FD = out_FD.index_add_(0, (self.rows + firsts_B1).flatten(), parts_BZD.flatten(0, 1))
+        return out_FD.view(self.batch, self.num_out, x_BND.shape[2])
 
     def dense(self) -> Tensor:
         """W as [B, K, N]."""
+        if self.form == "full":
+            return self.weights.view(self.batch, self.num_out, self.num_in)
         flat = self.weights.new_zeros(self.batch, self.num_out * self.num_in)
         flat.scatter_add_(1, self.rows * self.num_in + self.cols, self.weights)
         return flat.view(self.batch, self.num_out, self.num_in)
+
+    def reordered(self, order_BK: Tensor) -> TokenTransform:
+        """The W whose row k is row ``order_BK[k]`` of this one."""
+        gains_BK = None if self.gains is None else self.gains.gather(1, order_BK)
+        if self.form == "full":
+            weights_BZ = rows_of(self.dense(), order_BK).flatten(1)
+            return replace(self, weights=weights_BZ, gains=gains_BK)
+        rows_BZ = order_BK.argsort(1).gather(1, self.rows)
+        return replace(self, rows=rows_BZ, gains=gains_BK)
 
     def sizes(self, sizes_BN: Tensor) -> Tensor:
         """How many original tokens each output token stands for, [B, K].
@@ -106,12 +149,14 @@ class TokenTransform:
         A token that several rows share is divided between them in proportion to their weights; a
         pruned token is nobody's.
         """
+        sizes_BK = sizes_BN.new_zeros(self.batch, self.num_out)
+        if self.form == "aligned":
+            return sizes_BK.scatter_add_(1, self.rows, sizes_BN * (self.weights > 0))
         column_sums_BN = self.weights.new_zeros(self.batch, self.num_in)
         column_sums_BN.scatter_add_(1, self.cols, self.weights)
         shares_BZ = self.weights / column_sums_BN.gather(1, self.cols).clamp_min(
             torch.finfo(self.weights.dtype).tiny
         )
-        sizes_BK = sizes_BN.new_zeros(self.batch, self.num_out)
         return sizes_BK.scatter_add_(1, self.rows, shares_BZ * sizes_BN.gather(1, self.cols))
 
     def unmerge(self, x_BKD: Tensor) -> Tensor:
@@ -123,3 +168,11 @@ class TokenTransform:
         dense_BKN = self.dense().to(x_BKD.dtype)
         column_sums_BN = dense_BKN.sum(1).clamp_min(torch.finfo(x_BKD.dtype).tiny)
         return (dense_BKN / column_sums_BN[:, None]).transpose(1, 2) @ x_BKD
+
+
+def rows_of(x_BND: Tensor, indices_BK: Tensor) -> Tensor:
+    """Rows by index, [B, K, D]; whole rows are copied at a time, which ``gather`` does not do."""
+    if len(indices_BK) == 1:
+        return x_BND[0].index_select(0, indices_BK[0])[None]
+    batch_B1 = torch.arange(len(indices_BK), device=indices_BK.device)[:, None]
+    return x_BND[batch_B1, indices_BK]

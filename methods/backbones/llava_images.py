@@ -17,7 +17,7 @@ from methods.backbones.base import Compression, Stage
 from methods.backbones.clip import clip_tower
 from methods.backbones.tower_tap import TowerTap, listening
 from methods.backbones.vision_tower_reduction import NUM_PROTECTED, TowerReduction
-from methods.backbones.visual_sequence import VisualSequence, VisualTokens, rows_of
+from methods.backbones.visual_sequence import VisualSequence, VisualTokens, rows_for_all
 from methods.base import InfeasibleError
 from methods.contexts import VisualLayout
 from methods.transform import TokenTransform
@@ -75,7 +75,7 @@ class Images:
         made = [cuts[layer] for layer in sorted(cuts) if layer <= tap.selected]
         if made:
             sequence, order_BK = sequence.reduced(_whole(made, sequence.layout.num_images))
-            projected_BND = rows_of(projected_BND, order_BK)
+            projected_BND = rows_for_all(projected_BND, order_BK)
         return VisualTokens(sequence, projected_BND, tower)
 
     def _tap(self) -> TowerTap:

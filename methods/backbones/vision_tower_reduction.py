@@ -200,9 +200,10 @@ class TowerReduction:
 
     def _softmax(self, index: int, query_BHTD: Tensor, key_BHMD: Tensor) -> Tensor:
         factor = self._factor(key_BHMD.shape[2])
-        logits_BHTM = query_BHTD @ key_BHMD.mT * (self.blocks[index].scaling * factor)
+        # In place: at M x M every copy takes as long as the product itself.
+        logits_BHTM = (query_BHTD @ key_BHMD.mT).mul_(self.blocks[index].scaling * factor)
         bias = self._size_bias()
-        return (logits_BHTM if bias is None else logits_BHTM + bias).softmax(-1)
+        return (logits_BHTM if bias is None else logits_BHTM.add_(bias)).softmax(-1)
 
     def _grid(self) -> tuple[int, int] | None:
         return self.grid if self.grid[0] * self.grid[1] == self.num_patches else None

@@ -25,10 +25,9 @@ from methods.backbones.base import Compression, Stage, VacuousCompressionError, 
 from methods.backbones.reading_masks import reading_mask
 from methods.backbones.relevance import carried
 from methods.backbones.visual_attention import seen_by
-from methods.backbones.visual_sequence import VisualSequence, rows_of
+from methods.backbones.visual_sequence import VisualSequence, rows_for_all
 from methods.contexts import TowerView, VisualContext
 from methods.schedule import num_held
-from methods.transform import TokenTransform
 
 
 @dataclass
@@ -48,6 +47,8 @@ class _Prompt:
     future_BN: dict[int, Tensor] = field(default_factory=dict)
     """Relevance of the tokens still there, by the layers before which they may be cut."""
     memory: dict[str, Any] = field(default_factory=dict)
+    told: dict[str, Any] | None = None
+    """What layers are told about the tokens still there, the same until the next cut."""
 
     def forget_what_methods_read(self) -> None:
         """No cut comes any more: the answer is written without a tower's keys in memory."""
@@ -174,14 +175,18 @@ class VisualCompressor:
         with self.compression.timed(visual_BND.device):
             context = self._context(prompt, layer, visual_BND, text_BQD)
             transform = self.method.transform(context)
-            prompt.tokens, order_BK = prompt.tokens.reduced(transform.dense())
-            self.transforms[layer] = _reordered(transform, order_BK)
+            prompt.tokens, order_BK = (
+                prompt.tokens.reduced(transform.dense())
+                if transform.merges
+                else prompt.tokens.pruned(transform.kept)
+            )
+            transform = self.transforms[layer] = transform.reordered(order_BK)
             prompt.future_BN = {
-                later: carried(future_BN, self.transforms[layer])
+                later: carried(future_BN, transform)
                 for later, future_BN in prompt.future_BN.items()
             }
-            visual_BND = rows_of(transform(visual_BND), order_BK)
-        prompt.previous = None
+            visual_BND = transform(visual_BND)
+        prompt.previous = prompt.told = None
         for index in range(layer, len(self.layers)):
             prompt.shortened.add(index)
             prompt.caches[index].skip(transform.num_in - transform.num_out)
@@ -214,28 +219,25 @@ class VisualCompressor:
         )
 
 
-def _reordered(transform: TokenTransform, order_BK: Tensor) -> TokenTransform:
-    """The W whose row k is row ``order_BK[k]`` of this one."""
-    rows_BZ = order_BK.argsort(1).gather(1, transform.rows)
-    gains_BK = transform.gains
-    if gains_BK is not None:
-        gains_BK = gains_BK.gather(1, order_BK)
-    return replace(transform, rows=rows_BZ, gains=gains_BK)
-
-
 def _for_those_left(prompt: _Prompt, kwargs: dict[str, Any]) -> dict[str, Any]:
     """What the decoder tells every layer about the tokens that entered the first one.
 
     Without a mask attention is causal, which is right for tokens in the order of position.
     """
+    if prompt.told is not None:
+        return prompt.told
     positions_BS = prompt.tokens.positions
     assert prompt.arrived_BS is not None
-    if positions_BS.shape == prompt.arrived_BS.shape:
-        return {}
-    slots_BS = torch.searchsorted(prompt.arrived_BS, positions_BS)
-    cos_BSD, sin_BSD = kwargs["position_embeddings"]
-    return {
-        "position_embeddings": (rows_of(cos_BSD, slots_BS), rows_of(sin_BSD, slots_BS)),
-        "position_ids": positions_BS,
-        "attention_mask": None,
-    }
+    prompt.told = {}
+    if positions_BS.shape != prompt.arrived_BS.shape:
+        slots_BS = torch.searchsorted(prompt.arrived_BS, positions_BS)
+        cos_BSD, sin_BSD = kwargs["position_embeddings"]
+        prompt.told = {
+            "position_embeddings": (
+                rows_for_all(cos_BSD, slots_BS),
+                rows_for_all(sin_BSD, slots_BS),
+            ),
+            "position_ids": positions_BS,
+            "attention_mask": None,
+        }
+    return prompt.told

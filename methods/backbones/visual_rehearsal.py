@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from methods.backbones.probing import probing
 from methods.backbones.relevance import lead, relevance
-from methods.backbones.visual_sequence import RotaryPositions, VisualSequence, rows_of
+from methods.backbones.visual_sequence import RotaryPositions, VisualSequence, rows_for_all
 
 
 class VisualRehearsal:
@@ -61,7 +61,7 @@ class VisualRehearsal:
             by_layer = relevance(lead(logits_BTV).sum(-1), states)
         visual_BN = self._tokens.separating[:, : self._tokens.num_visual]
         return {
-            layer: rows_of(whole_BS[..., None], visual_BN)[..., 0]
+            layer: rows_for_all(whole_BS[..., None], visual_BN)[..., 0]
             for layer, whole_BS in enumerate(by_layer)
         }
 

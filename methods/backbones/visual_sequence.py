@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from methods.contexts import TowerView, VisualLayout
+from methods.transform import rows_of
 
 RotaryPositions = Callable[[Tensor], Tensor]
 """From tokens' positions in the prompt or behind it, long [B, S], to what a decoder takes as
@@ -87,11 +88,17 @@ class VisualSequence:
 
     def reduced(self, dense_BKN: Tensor) -> tuple[VisualSequence, Tensor]:
         """What is left after a W, and the order [B, K] in which its rows then follow each other."""
-        origin_BK = self.origin_BN.gather(1, dense_BKN.argmax(2))
-        origin_BK, order_BK = origin_BK.sort(dim=1, stable=True)
         taken_BN = dense_BKN.sum(1).clamp_min(torch.finfo(dense_BKN.dtype).tiny)
-        sizes_BK = (dense_BKN @ (self.sizes_BN / taken_BN)[..., None])[..., 0].gather(1, order_BK)
-        return replace(self, origin_BN=origin_BK, sizes_BN=sizes_BK), order_BK
+        sizes_BK = (dense_BKN @ (self.sizes_BN / taken_BN)[..., None])[..., 0]
+        return self._left(dense_BKN.argmax(2), sizes_BK)
+
+    def pruned(self, kept_BK: Tensor) -> tuple[VisualSequence, Tensor]:
+        """As :meth:`reduced`, for a W whose row k is the visual token ``kept_BK[k]``."""
+        return self._left(kept_BK, self.sizes_BN.gather(1, kept_BK))
+
+    def _left(self, heaviest_BK: Tensor, sizes_BK: Tensor) -> tuple[VisualSequence, Tensor]:
+        origin_BK, order_BK = self.origin_BN.gather(1, heaviest_BK).sort(dim=1, stable=True)
+        return replace(self, origin_BN=origin_BK, sizes_BN=sizes_BK.gather(1, order_BK)), order_BK
 
     @cached_property
     def _unsorted(self) -> Tensor:
@@ -112,10 +119,9 @@ class VisualTokens:
     tower: TowerView | None
 
 
-def rows_of(x_BSD: Tensor, indices_BK: Tensor) -> Tensor:
+def rows_for_all(x_BSD: Tensor, indices_BK: Tensor) -> Tensor:
     """Rows by index, [B, K, D]; what has one row for all sequences (B = 1) is repeated."""
-    repeated_BSD = x_BSD.expand(indices_BK.shape[0], -1, -1)
-    return repeated_BSD.gather(1, indices_BK[..., None].expand(-1, -1, x_BSD.shape[-1]))
+    return rows_of(x_BSD.expand(indices_BK.shape[0], -1, -1), indices_BK)
 
 
 def _check(is_visual_BT: Tensor, layout: VisualLayout) -> None:

@@ -76,15 +76,19 @@ class RoundMerging(TokenMethod[VisionContext]):
     def transform(self, ctx: VisionContext) -> TokenTransform:
         """Merge down to the budget with as many rounds as it takes."""
         features_BMD, sizes_BM, weights_BM = self.features(ctx), ctx.sizes_BN, self.weights(ctx)
+        all_weights_BN = weights_BM
         rows_BN = torch.arange(ctx.num_in, device=ctx.device).expand(ctx.batch, -1)
         while (num_tokens := features_BMD.shape[1]) > ctx.num_keep:
             num_remove = removed_in_round(num_tokens, ctx.num_keep, self.round_share)
             next_rows_BM = self.match(ctx, Round(features_BMD, sizes_BM, rows_BN, num_remove))
+            rows_BN = next_rows_BM.gather(1, rows_BN)
+            if num_tokens - num_remove == ctx.num_keep:
+                # Nothing compares the tokens of the last round.
+                break
             step = TokenTransform.merge(next_rows_BM, weights_BM, num_tokens - num_remove)
             features_BMD = step(features_BMD)
             sizes_BM, weights_BM = step.sizes(sizes_BM), step.sizes(weights_BM)
-            rows_BN = next_rows_BM.gather(1, rows_BN)
-        return TokenTransform.merge(rows_BN, self.weights(ctx), ctx.num_keep)
+        return TokenTransform.merge(rows_BN, all_weights_BN, ctx.num_keep)
 
 
 def removed_in_round(num_tokens: int, num_keep: int, round_share: float) -> int:

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from methods.base import Paper
 from methods.contexts import VisionContext
+from methods.transform import rows_of
 from methods.vision._rounds import Round, RoundMerging, merge_into_survivors
 
 
@@ -59,17 +60,16 @@ def complete_graph_soft_matching(cosines_BMM: Tensor, num_remove: int) -> Tensor
         cosines_BMM.new_full(cosines_BMM.shape[:2], -torch.inf), dim1=1, dim2=2
     )
     sources_BR = _sources(to_others_BMM, num_remove)
-    to_survivors_BMM = to_others_BMM.scatter(
-        2, sources_BR[:, None].expand(-1, cosines_BMM.shape[1], -1), -torch.inf
-    )
-    partners_BR = to_survivors_BMM.argmax(2).gather(1, sources_BR)
-    return merge_into_survivors(sources_BR, partners_BR, cosines_BMM.shape[1])
+    from_sources_BRM = rows_of(to_others_BMM, sources_BR)
+    from_sources_BRM.scatter_(2, sources_BR[:, None].expand(-1, num_remove, -1), -torch.inf)
+    return merge_into_survivors(sources_BR, from_sources_BRM.argmax(2), cosines_BMM.shape[1])
 
 
 def _sources(to_others_BMM: Tensor, num_remove: int) -> Tensor:
     """The tokens with the best cosine to a token behind them in the order of best cosines."""
     order_BM = to_others_BMM.amax(2).argsort(dim=1, descending=True, stable=True)
-    rank_BM = order_BM.argsort(1)
+    # A comparison of floats is much faster than one of longs, and counts are exact in both.
+    rank_BM = order_BM.argsort(1).float()
     behind_BMM = rank_BM[:, None, :] > rank_BM[:, :, None]
     best_behind_BM = to_others_BMM.where(behind_BMM, -torch.inf).amax(2)
     return best_behind_BM.argsort(dim=1, descending=True, stable=True)[:, :num_remove]

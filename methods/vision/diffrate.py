@@ -23,12 +23,12 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from methods.base import Paper, top_indices
+from methods.base import Paper
 from methods.contexts import VisionContext
 from methods.schedule import Progressive, Schedule
 from methods.transform import TokenTransform
 from methods.vision._class_attention import ClassAttentionMethod
-from methods.vision._clusters import cosine_distances, nearest_centre
+from methods.vision._clusters import nearest_of
 
 
 class DiffRate(ClassAttentionMethod):
@@ -54,12 +54,16 @@ class DiffRate(ClassAttentionMethod):
         """Rows follow the kept tokens' original order; a pruned token weighs nothing."""
         num_merged = ctx.num_in - ctx.num_keep - self.num_pruned(ctx)
         attention_BN = self.score(ctx)
-        kept_BK = top_indices(attention_BN, ctx.num_keep)
+        order_BN = attention_BN.argsort(dim=1, descending=True, stable=True)
+        kept_BK = order_BN[:, : ctx.num_keep].sort(1).values
         if num_merged == 0:
             return TokenTransform.keep(kept_BK, ctx.num_in)
-        used_BU = top_indices(attention_BN, ctx.num_keep + num_merged)
+        used_BU = order_BN[:, : ctx.num_keep + num_merged]
+        merged_BR = used_BU[:, ctx.num_keep :]
+        own_rows_K = torch.arange(ctx.num_keep, device=ctx.device)
+        rows_BN = torch.zeros_like(order_BN).scatter(1, kept_BK, own_rows_K.expand_as(kept_BK))
+        rows_BN.scatter_(1, merged_BR, nearest_of(ctx.hidden_BND, merged_BR, kept_BK))
         weights_BN = torch.zeros_like(attention_BN).scatter(1, used_BU, 1.0)
-        rows_BN = nearest_centre(cosine_distances(ctx.hidden_BND), kept_BK)
         return TokenTransform.merge(rows_BN, weights_BN, ctx.num_keep)
 
     def num_pruned(self, ctx: VisionContext) -> int:

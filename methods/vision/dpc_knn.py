@@ -77,7 +77,8 @@ def distance_to_denser(distances_BNN: Tensor, log_density_BN: Tensor) -> Tensor:
     The densest token gets the largest distance of its sequence.
     """
     order_BN = log_density_BN.argsort(dim=1, descending=True, stable=True)
-    rank_BN = order_BN.argsort(1)
+    # A comparison of floats is much faster than one of longs, and counts are exact in both.
+    rank_BN = order_BN.argsort(1).float()
     denser_BNN = rank_BN[:, None, :] < rank_BN[:, :, None]
     nearest_BN = distances_BNN.where(denser_BNN, torch.inf).amin(2)
     return nearest_BN.minimum(distances_BNN.amax((1, 2))[:, None])

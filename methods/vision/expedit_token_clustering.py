@@ -47,6 +47,7 @@ LEAST = 1e-16
 class ExpeditTokenClustering(TokenMethod[VisionContext]):
     """Soft k-means in a window of the grid; un-merged by nearest centres."""
 
+    version: ClassVar[int] = 2
     paper: ClassVar[Paper | None] = Paper(
         title="Expediting Large-Scale Vision Transformer for Dense Prediction without Fine-tuning",
         arxiv="2210.01035",
@@ -80,14 +81,7 @@ class ExpeditTokenClustering(TokenMethod[VisionContext]):
         shares_BKN = _rows(cells.inside_KN.float() * ctx.sizes_BN[:, None])
         for _ in range(self.rounds):
             shares_BKN = self.assigned(hidden_BND, shares_BKN, near_KN, ctx.sizes_BN)
-        rows, cols = (near_KN | cells.inside_KN).nonzero(as_tuple=True)
-        return TokenTransform(
-            rows.expand(ctx.batch, -1),
-            cols.expand(ctx.batch, -1),
-            shares_BKN[:, rows, cols],
-            ctx.num_in,
-            ctx.num_keep,
-        )
+        return TokenTransform.full(shares_BKN)
 
     def assigned(
         self, hidden_BND: Tensor, shares_BKN: Tensor, near_KN: Tensor, sizes_BN: Tensor

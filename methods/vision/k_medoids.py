@@ -38,6 +38,7 @@ from methods.vision._clusters import max_min_selection, nearest_centre
 class KMedoids(TokenMethod[FeatureContext]):
     """Prunes to the medoids; looks at no attention and at no class token."""
 
+    version: ClassVar[int] = 2
     paper: ClassVar[Paper | None] = Paper(
         title="Token Pooling in Vision Transformers for Image Classification",
         arxiv="2110.03860",
@@ -55,14 +56,34 @@ class KMedoids(TokenMethod[FeatureContext]):
         distances_BNN = torch.cdist(hidden_BND, hidden_BND)
         medoids_BK = max_min_selection(distances_BNN, ctx.num_keep)
         for _ in range(self.iterations):
-            medoids_BK = central_members(distances_BNN, medoids_BK, ctx.sizes_BN)
+            before_BK = medoids_BK
+            medoids_BK = central_members(distances_BNN, before_BK, ctx.sizes_BN)
+            if torch.equal(medoids_BK, before_BK):
+                break
         return TokenTransform.keep(medoids_BK.sort(1).values, ctx.num_in)
 
 
 def central_members(distances_BNN: Tensor, medoids_BK: Tensor, weights_BN: Tensor) -> Tensor:
     """The member of every cluster with the least weighted distance to all members, [B, K]."""
+    (batch, num_in), num_clusters = weights_BN.shape, medoids_BK.shape[1]
     cluster_BN = nearest_centre(distances_BNN, medoids_BK)
-    same_BNN = cluster_BN[:, :, None] == cluster_BN[:, None, :]
-    cost_BN = (distances_BNN * same_BNN * weights_BN[:, :, None]).sum(1)
-    clusters_K1 = torch.arange(medoids_BK.shape[1], device=medoids_BK.device)[:, None]
-    return cost_BN[:, None].where(cluster_BN[:, None] == clusters_K1, torch.inf).argmin(2)
+    firsts_B1 = torch.arange(batch, device=medoids_BK.device)[:, None] * num_clusters
+    to_clusters_FN = distances_BNN.new_zeros(batch * num_clusters, num_in).index_add_(
+        0,
+        (cluster_BN + firsts_B1).flatten(),
+        (distances_BNN * weights_BN[..., None]).flatten(0, 1),
+    )
+    to_clusters_BKN = to_clusters_FN.view(batch, num_clusters, num_in)
+    cost_BN = to_clusters_BKN.gather(1, cluster_BN[:, None])[:, 0]
+    return _first_of_least(cost_BN, cluster_BN, num_clusters)
+
+
+def _first_of_least(cost_BN: Tensor, cluster_BN: Tensor, num_clusters: int) -> Tensor:
+    """The member of every cluster that costs least, of equals the first, long [B, K]."""
+    least_BK = cost_BN.new_full((len(cost_BN), num_clusters), torch.inf)
+    least_BK = least_BK.scatter_reduce(1, cluster_BN, cost_BN, "amin")
+    nobody = cost_BN.shape[1]
+    places_BN = torch.arange(nobody, device=cost_BN.device).expand_as(cost_BN)
+    places_BN = places_BN.where(cost_BN == least_BK.gather(1, cluster_BN), nobody)
+    first_BK = torch.full_like(least_BK, nobody, dtype=torch.long)
+    return first_BK.scatter_reduce(1, cluster_BN, places_BN, "amin")

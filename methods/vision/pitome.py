@@ -33,6 +33,7 @@ from torch.nn.functional import elu
 
 from methods.base import Paper
 from methods.contexts import VisionContext
+from methods.transform import rows_of
 from methods.vision._rounds import Round, RoundMerging, merge_into_survivors
 
 
@@ -76,7 +77,6 @@ def energy_ordered_matching(cosines_BMM: Tensor, energy_BM: Tensor, num_remove: 
     mergeable_B2R = energy_BM.argsort(dim=1, descending=True, stable=True)[:, : 2 * num_remove]
     a_BR, b_BR = mergeable_B2R[:, ::2], mergeable_B2R[:, 1::2]
     num_tokens = energy_BM.shape[1]
-    from_a_BRM = cosines_BMM.gather(1, a_BR[..., None].expand(-1, -1, num_tokens))
-    a_to_b_BRR = from_a_BRM.gather(2, b_BR[:, None].expand(-1, num_remove, -1))
+    a_to_b_BRR = rows_of(cosines_BMM, a_BR).gather(2, b_BR[:, None].expand(-1, num_remove, -1))
     partner_BR = b_BR.gather(1, a_to_b_BRR.argmax(-1))
     return merge_into_survivors(a_BR, partner_BR, num_tokens)

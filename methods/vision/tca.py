@@ -74,8 +74,9 @@ class TCA(ScoringMethod[VisionContext]):
         assert ctx.cls_query_BHD is not None
         assert ctx.cls_key_BHD is not None
         others_BH2D = torch.stack([anchors_BHD, ctx.cls_key_BHD.float()], 2)
-        keys_BHMD = torch.cat([others_BH2D, ctx.keys_BHND.float()], 2)
-        logits_BHM1 = keys_BHMD @ ctx.cls_query_BHD.float()[..., None] * ctx.scaling
+        query_BHD1 = ctx.cls_query_BHD.float()[..., None]
+        logits_BHM1 = torch.cat([others_BH2D @ query_BHD1, ctx.keys_BHND.float() @ query_BHD1], 2)
+        logits_BHM1 = logits_BHM1 * ctx.scaling
         attention_BHM: Tensor = logits_BHM1[..., 0].softmax(-1)
         return attention_BHM[..., 2:].mean(1)
 

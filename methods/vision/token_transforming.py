@@ -21,18 +21,19 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pydantic import Field
+from torch.nn.functional import normalize
 
 from methods.base import Paper, top_indices
 from methods.contexts import VisionContext
 from methods.schedule import Progressive, Schedule
-from methods.transform import TokenTransform
+from methods.transform import TokenTransform, rows_of
 from methods.vision._class_attention import ClassAttentionMethod
-from methods.vision._clusters import cosine_distances
 
 
 class TokenTransforming(ClassAttentionMethod):
     """A dense W: informative tokens, into each of which every token goes in part."""
 
+    version: ClassVar[int] = 2
     paper: ClassVar[Paper | None] = Paper(
         title="Token Transforming: A Unified and Training-Free Token Compression Framework for "
         "Vision Transformer Acceleration",
@@ -53,7 +54,7 @@ class TokenTransforming(ClassAttentionMethod):
     def transform(self, ctx: VisionContext) -> TokenTransform:
         """Rows follow the informative tokens' original order."""
         kept_BK = top_indices(self.score(ctx), ctx.num_keep)
-        distances_BNN = cosine_distances(ctx.keys_BHND.mean(1))
-        distances_BKN = distances_BNN.gather(1, kept_BK[..., None].expand(-1, -1, ctx.num_in))
+        directions_BND = normalize(ctx.keys_BHND.mean(1).float(), dim=-1)
+        distances_BKN = 1 - rows_of(directions_BND, kept_BK) @ directions_BND.mT
         shares_BKN = (-distances_BKN / self.temperature).softmax(1)
         return TokenTransform.mix(shares_BKN * ctx.sizes_BN[:, None])

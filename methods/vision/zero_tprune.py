@@ -38,7 +38,7 @@ from torch.nn.functional import normalize
 from methods.base import Paper, ScoringMethod, top_indices
 from methods.contexts import VisionContext
 from methods.schedule import Progressive, Schedule
-from methods.transform import TokenTransform
+from methods.transform import TokenTransform, rows_of
 
 LEAST = torch.finfo(torch.float32).tiny
 
@@ -49,6 +49,7 @@ class ZeroTPrune(ScoringMethod[VisionContext]):
     ``score`` alone is the Page Rank of all tokens, without the similarity stage.
     """
 
+    version: ClassVar[int] = 2
     paper: ClassVar[Paper | None] = Paper(
         title="Zero-TPrune: Zero-Shot Token Pruning through Leveraging of the Attention Graph in "
         "Pre-Trained Transformers",
@@ -119,13 +120,14 @@ def page_rank(ctx: VisionContext, present_BN: Tensor, votes: int) -> Tensor:
     num_protected = ctx.attention_BHMM.shape[-1] - ctx.num_in
     is_class = present_BN.new_ones(ctx.batch, num_protected)
     present_B1M = torch.cat([is_class, present_BN], dim=1)[:, None].float()
-    graph_BHMM = ctx.attention_BHMM.float() * present_B1M[..., None, :]
-    graph_BHMM = graph_BHMM / graph_BHMM.sum(-1, keepdim=True).clamp_min(LEAST)
-    start_B1M = present_B1M.clone()
-    start_B1M[..., :num_protected] *= present_BN.sum(1).float().sqrt()[:, None, None]
-    scores_BH1M = start_B1M[:, None].expand(*graph_BHMM.shape[:2], 1, -1)
+    attention_BHMM = ctx.attention_BHMM.float()
+    # Columns are masked and rows scaled on the way, so that the graph itself is never written.
+    present_B11M = present_B1M[:, None]
+    left_BH1M = (attention_BHMM @ present_B11M.mT).clamp_min(LEAST).mT
+    scores_BH1M = present_B11M.repeat(1, attention_BHMM.shape[1], 1, 1)
+    scores_BH1M[..., :num_protected] *= present_BN.sum(1).float().sqrt()[:, None, None, None]
     for _ in range(votes):
-        scores_BH1M = scores_BH1M @ graph_BHMM
+        scores_BH1M = (scores_BH1M / left_BH1M) @ attention_BHMM * present_B11M
     return scores_BH1M[:, :, 0, num_protected:]
 
 
@@ -140,7 +142,7 @@ def near_copies(ctx: VisionContext, rank_BN: Tensor, num: int) -> Tensor:
     order_BN = rank_BN.argsort(dim=1, stable=True)
     half = ctx.num_in // 2
     keys_BND = normalize(ctx.keys_BHND.transpose(1, 2).flatten(2).float(), dim=-1)
-    keys_BND = keys_BND.gather(1, order_BN[..., None].expand_as(keys_BND))
+    keys_BND = rows_of(keys_BND, order_BN)
     nearest_BA = (keys_BND[:, :half] @ keys_BND[:, half:].mT).amax(2)
     most_BR = nearest_BA.argsort(dim=1, descending=True, stable=True)[:, :num]
     return order_BN.gather(1, most_BR)
