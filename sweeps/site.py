@@ -94,15 +94,15 @@ class Site:
 
     def _spec(self, method: Named, schedule: Schedule, ratio: float) -> TrialSpec:
         """Built without validation: every part has been validated, and plans may be long."""
-        return self._blank(method=method, schedule=schedule, keep_ratio=ratio)
+        own = {"method": method, "schedule": schedule, "keep_ratio": ratio}
+        return self._blank.model_copy(update=own)
 
     @cached_property
-    def _blank(self) -> partial[TrialSpec]:
+    def _blank(self) -> TrialSpec:
         task = Named(
             id=self.task.id, version=self.task.version, params=self.task.model_dump(mode="json")
         )
-        return partial(
-            TrialSpec.model_construct,
+        return TrialSpec.model_construct(
             task=task,
             data=self.task.data_fingerprint(),
             backbone=self.model.weights,
@@ -111,7 +111,7 @@ class Site:
         )
 
     def _why_not(self, method: Method, named: Named) -> str | None:
-        key = named.model_dump_json()
+        key = named.canonical
         if key not in self.reasons:
             self.reasons[key] = self._reason(method)
         return self.reasons[key]

@@ -7,8 +7,9 @@ import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from functools import cached_property
-from typing import Any, Final, Literal, get_args
+from functools import cached_property, lru_cache
+from json.encoder import encode_basestring_ascii
+from typing import Any, ClassVar, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -22,7 +23,18 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Named(_Frozen):
+class _Hashed(_Frozen):
+    """A part of a trial that many trials share: its share of their ids is written once."""
+
+    not_hashed: ClassVar[frozenset[str]] = frozenset()
+
+    @cached_property
+    def canonical(self) -> str:
+        """Canonical JSON of what can change numbers."""
+        return _canonical(self.model_dump(mode="json", exclude=set(self.not_hashed)))
+
+
+class Named(_Hashed):
     """A task or method by id, with the parameters that differ from a blank one resolved."""
 
     id: str
@@ -30,8 +42,10 @@ class Named(_Frozen):
     params: dict[str, JsonValue] = Field(default_factory=dict)
 
 
-class Weights(_Frozen):
+class Weights(_Hashed):
     """A model that can be opened anywhere the path or hub id is reachable."""
+
+    not_hashed = frozenset({"name", "path"})
 
     name: str
     """Reference id, path or hub id, as the user wrote it."""
@@ -44,11 +58,13 @@ class Weights(_Frozen):
     """Hash of config and weights; for a hub id that is not on disk, of id and revision."""
 
 
-class RandomWeights(_Frozen):
+class RandomWeights(_Hashed):
     """A model drawn where it is needed: the shape of a ``config.json`` and a seed, nothing on disk.
 
     Good for costs, which depend on shapes; its answers mean nothing.
     """
+
+    not_hashed = frozenset({"name"})
 
     name: str
     """Shipped config, path or hub id as the user wrote it, with the depth where that was cut."""
@@ -65,8 +81,10 @@ Measured = Literal["quality", "cost", "latency"]
 EVERYTHING: Final[tuple[Measured, ...]] = get_args(Measured)
 
 
-class MeasureSpec(_Frozen):
+class MeasureSpec(_Hashed):
     """What is measured, and how."""
+
+    not_hashed = frozenset({"what"})
 
     what: tuple[Measured, ...] = Field(
         default=EVERYTHING,
@@ -81,6 +99,12 @@ class MeasureSpec(_Frozen):
     def quality(self) -> bool:
         """Whether answers are judged."""
         return "quality" in self.what
+
+    @cached_property
+    def canonical(self) -> str:
+        """Trials that measure quality have the ids they had before there were others."""
+        content = self.model_dump(mode="json", exclude=set(self.not_hashed))
+        return _canonical(content if self.quality else content | {"quality": False})
 
     @model_validator(mode="before")
     @classmethod
@@ -114,15 +138,29 @@ class TrialSpec(_Frozen):
     def id(self) -> str:
         """Content hash, 16 hexadecimal digits; equal specs are the same trial everywhere.
 
-        Where the weights lie does not enter, what they contain does. Trials that measure quality
-        have the ids they had before there were others.
+        Where the weights lie does not enter, what they contain does. It is the hash of one JSON
+        text with sorted keys, put together from parts that trials share.
         """
-        exclude = {"backbone": {"name", "path"}, "measure": {"what"}}
-        content = self.model_dump(mode="json", exclude=exclude)
-        if not self.measure.quality:
-            content["measure"]["quality"] = False
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        parts = (
+            f'"backbone":{self.backbone.canonical}',
+            f'"data":{encode_basestring_ascii(self.data)}',
+            f'"keep_ratio":{float(self.keep_ratio)!r}',
+            f'"measure":{self.measure.canonical}',
+            f'"method":{self.method.canonical}',
+            f'"schedule":{_schedule(self.schedule)}',
+            f'"seed":{self.seed}',
+            f'"task":{self.task.canonical}',
+        )
+        return hashlib.sha256(f"{{{','.join(parts)}}}".encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=4096)
+def _schedule(schedule: Schedule) -> str:
+    return _canonical(schedule.model_dump(mode="json"))
+
+
+def _canonical(content: Any) -> str:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
 
 class TrialState(StrEnum):

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, ClassVar, Self
 
 import torch
@@ -254,6 +255,7 @@ def _shortened(config: dict[str, Any], layers: int) -> dict[str, Any]:
     return short
 
 
+@cache
 def _untouched(place: Place) -> Stage:
     return Stage(place, Identity(), Uniform(), 1.0)
 
