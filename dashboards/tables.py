@@ -192,7 +192,7 @@ def _impossible_table(impossible: Sequence[Impossible]) -> FittingTable:
         methods.setdefault((each.workload, each.reason), {})[each.method] = None
     counts = Counter((each.workload, each.reason) for each in impossible)
     grouped = Counter(
-        {(key[0], _some(methods[key]), key[1]): count for key, count in counts.items()}
+        {(key[0], some(methods[key]), key[1]): count for key, count in counts.items()}
     )
     title = f"Impossible: {len(impossible):,} combinations"
     return _counted(title, ("workload", "methods", "reason"), grouped)
@@ -208,7 +208,8 @@ def _counted(title: str, headings: Sequence[str], counts: Counter[KeyT]) -> Fitt
     return FittingTable(title, columns)
 
 
-def _some(names: Iterable[str]) -> str:
+def some(names: Iterable[str]) -> str:
+    """Up to three names, and how many more there are."""
     listed = list(names)
     more = len(listed) - 3
     return ", ".join(listed[:3]) + (f" and {more} more" if more > 0 else "")

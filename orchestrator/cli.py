@@ -14,8 +14,9 @@ from typing import Annotated, Any, ClassVar
 import typer
 from typer.core import TyperGroup
 
-from orchestrator import import_commands, question_commands
+from orchestrator import import_commands, planning_commands, question_commands
 from orchestrator.console import (
+    File,
     Json,
     Maximum,
     Minimum,
@@ -56,19 +57,6 @@ backbones_app = typer.Typer(
     cls=IdOrCommand, help="Backbones that ship: list them, describe one, train one again."
 )
 app.add_typer(backbones_app, name="backbones", invoke_without_command=True)
-
-File = Annotated[Path, typer.Argument(help="The sweep file (YAML).")]
-
-
-@app.command()
-def plan(file: File, as_json: Json = False) -> None:
-    """Show what a sweep would run, and what cannot run and why. Writes nothing."""
-    from dashboards import tables
-    from sweeps.load import load_sweep
-    from sweeps.plan import plan as make_plan
-
-    planned = make_plan(load_sweep(file))
-    show_rows(as_json, tables.plan_rows(planned), lambda: tables.plan_table(planned))
 
 
 @app.command()
@@ -267,6 +255,7 @@ def ui(
     serve_ui(store_url(store), port=port)
 
 
+planning_commands.register(app)
 question_commands.register(app)
 import_commands.register(app)
 

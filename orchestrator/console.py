@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ import typer
 if TYPE_CHECKING:
     from store.repository import Store
 
+File = Annotated[Path, typer.Argument(help="The sweep file (YAML).")]
 Sweep = Annotated[str, typer.Argument(help="Name of a sweep, as in its file.")]
 Workload = Annotated[str | None, typer.Option(help="Only this workload.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]

@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from store import imports, plans, queries, results
+from store import imports, neighbours, plans, queries, results
 from store.database import Database
+from store.difference import StoredTrial
 from store.importing.collection import Collection
 from store.imports import Imported
 from store.models import Impossible, Outcomes, Sweep, SweepTrial, Trial
+from store.nearest import Facets
 from store.records import Failure, Point, SweepStatus
 from store.serialization import ExampleOutcomes, from_parquet, to_parquet
 from store.statements import portions
 from store.url import masked
-from sweeps.trial import Metrics, TrialResult, TrialSpec
+from sweeps.trial import Metrics, TrialResult, TrialSpec, TrialState
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -161,6 +163,53 @@ class Store:
         if content is None:
             raise ValueError(f"no sweep has planned trial {trial_id!r}")
         return TrialSpec.model_validate(content)
+
+    def planned_trials(self, sweep: str) -> list[StoredTrial] | None:
+        """Trials of the sweep's current plan, in its order; None for a sweep that is not stored."""
+        with self._database.read() as connection:
+            found = connection.execute(select(Sweep.id).where(Sweep.name == sweep)).scalar()
+            if found is None:
+                return None
+            rows = connection.execute(neighbours.planned(found)).all()
+        return [
+            StoredTrial(workload, trial, label, state, neighbours.facets(columns))
+            for workload, trial, label, state, *columns in rows
+        ]
+
+    def trials_of(self, tasks: Iterable[str]) -> list[tuple[Facets, str]]:
+        """All trials of these tasks, finished ones first: what tells them apart, and their ids."""
+        with self._database.read() as connection:
+            rows = connection.execute(neighbours.trials(tasks)).all()
+        return [(neighbours.facets(row[1:]), row[0]) for row in rows]
+
+    def states(self, trial_ids: Iterable[str]) -> dict[str, TrialState | None]:
+        """States of those of ``trial_ids`` that any sweep has ever planned."""
+        query = select(Trial.id, Trial.state)
+        with self._database.read() as connection:
+            return {
+                trial: state
+                for portion in portions(trial_ids)
+                for trial, state in connection.execute(query.where(Trial.id.in_(portion)))
+            }
+
+    def planned_by(self, trial_ids: Iterable[str]) -> dict[str, list[str]]:
+        """Sweeps whose current plans hold each of ``trial_ids``, by name."""
+        sweeps: dict[str, list[str]] = {}
+        with self._database.read() as connection:
+            for portion in portions(trial_ids):
+                for row in connection.execute(neighbours.sweeps(portion)):
+                    sweeps.setdefault(row.trial_id, []).append(row.name)
+        return sweeps
+
+    def specs(self, trial_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Specs as JSON of those of ``trial_ids`` that any sweep has ever planned."""
+        query = select(Trial.id, Trial.spec)
+        with self._database.read() as connection:
+            return {
+                trial: content
+                for portion in portions(set(trial_ids))
+                for trial, content in connection.execute(query.where(Trial.id.in_(portion)))
+            }
 
     def outcomes(self, trial_id: str) -> DataFrame:
         """Columns ``example`` (0-based, in the task's order), ``outcome`` and perhaps ``cluster``.

@@ -88,9 +88,12 @@ class Site:
 
     @cached_property
     def _baseline(self) -> TrialSpec:
+        return self._spec(self._identity, Uniform(), 1.0)
+
+    @cached_property
+    def _identity(self) -> Named:
         entry = method_entry(BASELINE)
-        named = Named(id=entry.id, version=entry.method.version)
-        return self._spec(named, Uniform(), 1.0)
+        return Named(id=entry.id, version=entry.method.version)
 
     def _spec(self, method: Named, schedule: Schedule, ratio: float) -> TrialSpec:
         """Built without validation: every part has been validated, and plans may be long."""
@@ -99,6 +102,10 @@ class Site:
 
     @cached_property
     def _blank(self) -> TrialSpec:
+        """What all trials here share, to be copied; its own method and budget are the baseline's.
+
+        It never leaves, because a copy of a trial whose id is known would have that id.
+        """
         task = Named(
             id=self.task.id, version=self.task.version, params=self.task.model_dump(mode="json")
         )
@@ -106,6 +113,9 @@ class Site:
             task=task,
             data=self.task.data_fingerprint(),
             backbone=self.model.weights,
+            method=self._identity,
+            schedule=Uniform(),
+            keep_ratio=1.0,
             seed=self.seed,
             measure=self.measure,
         )

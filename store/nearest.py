@@ -1,0 +1,115 @@
+"""The stored trial that differs least from a planned one, found without comparing all with all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Generic, NamedTuple, TypeVar
+
+from sweeps.trial import TrialSpec
+
+T = TypeVar("T")
+
+
+class Facets(NamedTuple):
+    """What people tell trials apart by, in the order in which a difference weighs most."""
+
+    task: str
+    backbone: str
+    method: str
+    schedule: str
+    hyperparameters: str
+    """Canonical JSON."""
+    keep_ratio: float
+    seed: int
+
+    @classmethod
+    def of(cls, spec: TrialSpec) -> Facets:
+        """Those of a planned trial."""
+        method = spec.method
+        return cls(
+            spec.task.id,
+            spec.backbone.name,
+            method.id,
+            spec.schedule.label,
+            canonical(json.dumps(method.params)),
+            spec.keep_ratio,
+            spec.seed,
+        )
+
+
+HYPERPARAMETERS = Facets._fields.index("hyperparameters")
+
+
+class Neighbours(Generic[T]):
+    """Trials to compare with, the preferred ones first."""
+
+    def __init__(self, trials: Sequence[tuple[Facets, T]]) -> None:
+        self._trials = trials
+        self._root = _Node(trials, range(len(trials)))
+
+    def nearest(self, facets: Facets) -> T | None:
+        """The first trial of the same task that shares most; None if there is none.
+
+        Facet by facet the trials that share it are kept, or all of them where none does.
+        """
+        node = self._root.parts(0).get(facets[0])
+        if node is None:
+            return None
+        for index in range(1, len(facets)):
+            node = node.narrowed(index, facets[index])
+        return self._trials[node.members[0]][1]
+
+
+class _Node:
+    """Trials that share some facets."""
+
+    def __init__(self, trials: Sequence[tuple[Facets, T]], members: Sequence[int]) -> None:
+        self._trials = trials
+        self.members = members
+        self._parts: dict[int, dict[object, _Node]] = {}
+        self._similar: dict[str, _Node] = {}
+
+    def parts(self, index: int) -> dict[object, _Node]:
+        """The trials by one facet."""
+        if index not in self._parts:
+            groups: dict[object, list[int]] = {}
+            for member in self.members:
+                groups.setdefault(self._trials[member][0][index], []).append(member)
+            one = len(groups) == 1
+            self._parts[index] = {
+                value: self if one else _Node(self._trials, group)
+                for value, group in groups.items()
+            }
+        return self._parts[index]
+
+    def narrowed(self, index: int, value: object) -> _Node:
+        """Those that share a facet; of hyperparameters the most similar, else all."""
+        found = self.parts(index).get(value)
+        if found is None and index == HYPERPARAMETERS:
+            return self._most_similar(str(value))
+        return self if found is None else found
+
+    def _most_similar(self, wanted: str) -> _Node:
+        if wanted not in self._similar:
+            parts = self.parts(HYPERPARAMETERS)
+            best = max(parts, key=lambda each: _shared(str(each), wanted))
+            self._similar[wanted] = parts[best]
+        return self._similar[wanted]
+
+
+def _shared(one: str, other: str) -> int:
+    """How many hyperparameters two methods have in common."""
+    return len(_items(one) & _items(other))
+
+
+@lru_cache(maxsize=4096)
+def _items(text: str) -> frozenset[tuple[str, str]]:
+    return frozenset((name, json.dumps(value)) for name, value in json.loads(text).items())
+
+
+@lru_cache(maxsize=4096)
+def canonical(text: str) -> str:
+    """A JSON text with sorted keys."""
+    return json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
