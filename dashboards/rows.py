@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:  # their imports take longer than a table takes to print
     from store.frontier import Objectives, SeedGroup
@@ -14,6 +14,18 @@ if TYPE_CHECKING:  # their imports take longer than a table takes to print
 QUALITY = "quality"
 STACK, STAGES = "stack", "stages"
 """The method made of methods, and the hyperparameter that lists them."""
+
+
+class Placed(Protocol):
+    """Anything in a workload."""
+
+    @property
+    def workload(self) -> str:
+        """Its name."""
+        ...
+
+
+PlacedT = TypeVar("PlacedT", bound=Placed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +112,61 @@ def short_list(
     return [row for row in rows if row.on_frontier or is_cheap(row)]
 
 
-def by_workload(points: Iterable[Point]) -> dict[str, list[Point]]:
+def best_rows(
+    store: Store,
+    sweep: str,
+    workload: str | None = None,
+    maximum: Mapping[str, float] | None = None,
+    minimum: Mapping[str, float] | None = None,
+) -> list[Row]:
+    """The :func:`short_list` of a stored sweep, with nothing read that is not on it.
+
+    Of 100,000 trials a few hundred are; reading them all takes seconds. Raises like `stored_rows`.
+    """
+    from store.frontier import across_seeds
+
+    best = _best(store, sweep, workload, maximum or {}, minimum or {})
+    points = store.points_beside(sweep, {trial for _, trial in best})
+    groups = {
+        (group.workload, trial): group for group in across_seeds(points) for trial in group.trials
+    }
+    chosen = (point for point in points if (point.workload, point.trial) in best)
+    rows = [
+        Row(point, best[point.workload, point.trial], groups[point.workload, point.trial])
+        for point in chosen
+    ]
+    order = {name: index for index, name in enumerate(by_workload(points))}
+    return sorted(rows, key=lambda row: order[row.point.workload])
+
+
+def _best(
+    store: Store,
+    sweep: str,
+    workload: str | None,
+    maximum: Mapping[str, float],
+    minimum: Mapping[str, float],
+) -> dict[tuple[str, str], bool]:
+    """Workload and trial of what is on the short list, and whether it is on the frontier."""
+    from store.frontier import select, within
+    from store.records import METRIC_NAMES
+
+    objectives = store.objectives(sweep)
+    named = {*maximum, *minimum, *(name for each in objectives.values() for name in each)}
+    candidates = store.candidates(sweep, named & set(METRIC_NAMES), workload)
+    best: dict[tuple[str, str], bool] = {}
+    for name, members in by_workload(candidates).items():
+        if name not in objectives:
+            raise ValueError(f"workload {name!r} has no objectives; known: {[*objectives]}")
+        cheap = [each for each in members if each.metrics[QUALITY] is None]
+        best |= {(name, c.trial): False for c in cheap if within(c.metrics, maximum, minimum)}
+        chosen = select(members, objectives[name], maximum, minimum)
+        best |= {(name, each.trial): True for each in chosen}
+    return best
+
+
+def by_workload(points: Iterable[PlacedT]) -> dict[str, list[PlacedT]]:
     """Points of each workload, in the order in which workloads first appear."""
-    groups: dict[str, list[Point]] = {}
+    groups: dict[str, list[PlacedT]] = {}
     for point in points:
         groups.setdefault(point.workload, []).append(point)
     return groups

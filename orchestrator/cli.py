@@ -120,21 +120,20 @@ def frontier(
 ) -> None:
     """The points no other point beats, per workload, within budgets."""
     from dashboards import tables
-    from dashboards.rows import short_list, stored_rows
+    from dashboards.rows import best_rows, stored_rows
 
     upper, lower = pairs("--max", maximum), pairs("--min", minimum)
     if confidence is not None or epsilon is not None:
         sure, worthless = confidence or 0.95, epsilon or 0.0
         frontier_odds(sweep, workload, upper, lower, sure, worthless, as_json, store)
         return
+    bounded = bool(upper or lower)
     with open_store(store) as opened:
-        rows = stored_rows(opened, sweep, workload, upper, lower)
-    best = short_list(rows, upper, lower)
-    show_rows(
-        as_json,
-        tables.frontier_rows(best if upper or lower else rows),
-        lambda: tables.frontier_table(best),
-    )
+        if as_json and not bounded:
+            rows = stored_rows(opened, sweep, workload)
+        else:
+            rows = best_rows(opened, sweep, workload, upper, lower)
+    show_rows(as_json, tables.frontier_rows(rows), lambda: tables.frontier_table(rows))
 
 
 @app.command()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, Text, cast, func, select
+from sqlalchemy import Row, Select, Text, cast, func, select, tuple_
 
 from store.models import Attempt, Impossible, Measurement, Sweep, SweepTrial, Trial
 from store.records import METRIC_NAMES, Point
 from store.statements import last_attempt, num_attempts
 from sweeps.trial import Metrics, TrialState
+
+CONFIGURATION = (Trial.method, Trial.schedule, Trial.keep_ratio)
+"""What trials that differ in their seed alone have in common."""
 
 
 def sweeps() -> Select[*tuple[Any, ...]]:
@@ -77,6 +80,30 @@ def point(row: Row[*tuple[Any, ...]]) -> Point:
     fields: Sequence[Any] = row
     metrics = dict(zip(METRIC_NAMES, fields[-len(METRIC_NAMES) :], strict=True))
     return Point(*(*fields[: -len(METRIC_NAMES)], metrics))
+
+
+def candidates(sweep_id: int, names: Sequence[str]) -> Select[*tuple[Any, ...]]:
+    """Fields of :class:`store.records.Candidate` in no order, then these metrics.
+
+    Of 100,000 trials this takes a fraction of what :func:`points` takes.
+    """
+    return (
+        select(
+            SweepTrial.workload,
+            SweepTrial.trial_id,
+            cast(Measurement.simulated, Text),
+            *(getattr(Measurement, name) for name in names),
+        )
+        .join(Measurement, Measurement.trial_id == SweepTrial.trial_id)
+        .where(SweepTrial.sweep_id == sweep_id)
+    )
+
+
+def of_configurations(
+    query: Select[*tuple[Any, ...]], configurations: Sequence[Sequence[Any]]
+) -> Select[*tuple[Any, ...]]:
+    """The rows of a query whose method, schedule and keep ratio are among these."""
+    return query.where(tuple_(*CONFIGURATION).in_(configurations))
 
 
 def failures(sweep_id: int) -> Select[*tuple[Any, ...]]:

@@ -15,8 +15,11 @@ NOT_NUMBERS = frozenset({"tokens_per_layer", "simulated"})
 METRIC_NAMES = tuple(name for name in Metrics.model_fields if name not in NOT_NUMBERS)
 """Every metric that is one number."""
 
-
 _NONE: frozenset[str] = frozenset()
+
+
+def _names(text: str) -> frozenset[str]:
+    return _NONE if text == "[]" else frozenset(json.loads(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class Point:
     @property
     def simulated(self) -> frozenset[str]:
         """Metrics whose saving is only simulated."""
-        return frozenset(json.loads(self.simulated_json)) if self.simulated_json != "[]" else _NONE
+        return _names(self.simulated_json)
 
     @property
     def tokens_per_layer(self) -> list[int]:
@@ -61,6 +64,22 @@ class Point:
     def spec(self) -> dict[str, Any]:
         """The trial's spec, valid for :class:`sweeps.trial.TrialSpec`."""
         return dict(json.loads(self.spec_json))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What of a finished trial decides whether it is on a frontier."""
+
+    workload: str
+    trial: str
+    simulated_json: str
+    metrics: dict[str, Number | None]
+    """Those that were asked for, and the quality."""
+
+    @property
+    def simulated(self) -> frozenset[str]:
+        """Metrics whose saving is only simulated."""
+        return _names(self.simulated_json)
 
 
 @dataclass(frozen=True, slots=True)

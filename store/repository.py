@@ -21,7 +21,7 @@ from store.importing.collection import Collection
 from store.imports import Imported
 from store.models import Impossible, Outcomes, Sweep, SweepTrial, Trial
 from store.nearest import Facets
-from store.records import Failure, Point, SweepStatus
+from store.records import Candidate, Failure, Point, SweepStatus
 from store.serialization import ExampleOutcomes, from_parquet, to_parquet
 from store.statements import portions
 from store.url import masked
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from store.frontier import Direction
+
+_CONFIGURATIONS = 3_000
+"""In one statement, with three values each."""
 
 
 class Store:
@@ -146,6 +149,44 @@ class Store:
                 plans.require_workload(connection, sweep_id, workload)
                 query = query.where(SweepTrial.workload == workload)
             return [queries.point(row) for row in connection.execute(query)]
+
+    def candidates(
+        self, sweep: str, metrics: Iterable[str], workload: str | None = None
+    ) -> list[Candidate]:
+        """Finished trials of the sweep's current plan with these metrics and the quality.
+
+        In no order, and many times faster than :meth:`points`. Raises ValueError like it.
+        """
+        names = [*dict.fromkeys(["quality", *metrics])]
+        with self._database.read() as connection:
+            sweep_id = plans.sweep_id(connection, sweep)
+            query = queries.candidates(sweep_id, names)
+            if workload is not None:
+                plans.require_workload(connection, sweep_id, workload)
+                query = query.where(SweepTrial.workload == workload)
+            return [
+                Candidate(name, trial, simulated, dict(zip(names, values, strict=True)))
+                for name, trial, simulated, *values in connection.execute(query)
+            ]
+
+    def points_beside(self, sweep: str, trial_ids: Iterable[str]) -> list[Point]:
+        """These trials of the sweep and those that differ from them in the seed, in its order.
+
+        A few others may be among them: with other hyperparameters or in other workloads.
+        """
+        query = select(*queries.CONFIGURATION).distinct()
+        found: list[Point] = []
+        with self._database.read() as connection:
+            everything = queries.points(plans.sweep_id(connection, sweep))
+            wanted = {
+                tuple(row)
+                for portion in portions(trial_ids)
+                for row in connection.execute(query.where(Trial.id.in_(portion)))
+            }
+            for some in portions(sorted(wanted), _CONFIGURATIONS):
+                rows = connection.execute(queries.of_configurations(everything, some))
+                found += map(queries.point, rows)
+        return found
 
     def metrics(self, trial_id: str) -> Metrics:
         """Every number of a finished trial. Raises ValueError if it has not finished."""

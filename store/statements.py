@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, ScalarSelect, func, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -11,6 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from store.models import Attempt, Base, Trial
 
+T = TypeVar("T")
 _PORTION = 10_000
 """Bound parameters in one statement; SQLite takes 32,766, PostgreSQL 65,535."""
 
@@ -37,11 +38,11 @@ def insert_new(connection: Connection, table: type[Base], rows: Sequence[dict[st
     connection.execute(dialect.insert(table).on_conflict_do_nothing(), list(rows))
 
 
-def portions(values: Iterable[str]) -> Iterator[list[str]]:
+def portions(values: Iterable[T], longest: int = _PORTION) -> Iterator[list[T]]:
     """The values in lists short enough for ``IN``."""
     everything = list(values)
-    for start in range(0, len(everything), _PORTION):
-        yield everything[start : start + _PORTION]
+    for start in range(0, len(everything), longest):
+        yield everything[start : start + longest]
 
 
 def present(

@@ -1,0 +1,218 @@
+"""``make bench``: the store and the planner with 100,000 finished trials, and a long run's memory.
+
+- ``status``, ``frontier`` and ``diff`` on SQLite and on PostgreSQL: seconds of the query in a warm
+  process, and of the whole command from an empty one (imports and printing included).
+- ``diff`` compares the stored plan with one in which a twentieth of the trials is new and as many
+  have retired; planning, which is timed apart, comes before it.
+- The driver: resident memory after each fifth of a run of trials that do nothing, SQLite and MLflow
+  left out, because they live in another process.
+
+Every time is CPU-bound: run it on a machine that does nothing else, or read the CPU column.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from store.difference import difference
+from store.repository import Store
+from sweeps.load import parse_sweep
+from sweeps.plan import plan
+from sweeps.trial import Metrics, TrialResult, TrialSpec, TrialState
+from tests.postgres import running
+
+SWEEP = """
+name: scale
+seeds: [0, 1, 2]
+keep: [1.0, {{from: 0.01, to: 0.99, steps: {steps}}}]
+measure: {{latency_pairs: 0}}
+workloads:
+  digits:
+    task: {{id: digits, num_examples: 96}}
+    backbone: vit-digits
+    methods: [attention-topk, evit, tome, pitome, divprune, dpc-knn]
+    schedules: [one-layer, progressive, {{one-layer: {{layer: [0, 2]}}}}]
+  recall:
+    task: {{id: recall, num_examples: 96}}
+    backbone: llama-recall
+    methods: [recent-window, streaming-llm, h2o, snapkv, knorm, tova]
+    schedules: [uniform, {{pyramid: {{beta: [2, 4]}}}}]
+    objectives: {{quality: maximize, kv: minimize}}
+"""
+PER_STEP = 3 * (6 * 4 + 6 * 3)
+"""Trials of one keep ratio."""
+BATCH = 2_000
+ENVIRONMENT = {"python": "3.11", "device": "cpu", "threads": 1}
+Trials = list[tuple[str, str, TrialSpec]]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long one thing took, in seconds."""
+
+    what: str
+    where: str
+    seconds: float
+    """Wall time, the best of three where it was repeated."""
+    cpu: float
+
+
+def planned(steps: int) -> Trials:
+    """A plan of about ``PER_STEP * steps`` trials."""
+    return list(plan(parse_sweep(SWEEP.format(steps=steps), str(Path.cwd() / "s.yaml"))).trials)
+
+
+def fill(store: Store, trials: Trials) -> None:
+    """Finish every trial with made-up numbers."""
+    objectives = {"digits": ("flops", {}), "recall": ("kv", {})}
+    spec = {
+        "workloads": {
+            name: {"objectives": {"quality": "maximize", cost: "minimize"}}
+            for name, (cost, _) in objectives.items()
+        }
+    }
+    store.begin_sweep("scale", "name: scale\n", spec, trials, [])
+    rng = np.random.default_rng(0)
+    for start in range(0, len(trials), BATCH):
+        batch = trials[start : start + BATCH]
+        store.record([_finished(spec, rng) for _, _, spec in batch])
+
+
+def _finished(spec: TrialSpec, rng: np.random.Generator) -> TrialResult:
+    cost = float(np.clip(spec.keep_ratio * rng.uniform(0.9, 1.1), 0.01, 1.0))
+    quality = float(np.clip(1 - 0.3 * (1 - cost) ** 2 + rng.normal(0, 0.05), 0, 1))
+    metrics = Metrics(
+        quality=quality,
+        quality_se=0.01,
+        num_examples=8,
+        tokens=spec.keep_ratio,
+        tokens_per_layer=[144, 144, 72, 72],
+        flops=cost,
+        flops_per_example=1e9 * cost,
+        kv=cost,
+        kv_bytes=int(1e6 * cost),
+        peak_memory=cost,
+        peak_bytes=2**20,
+        compressor_seconds=1e-4,
+        compressor_share=0.01,
+        latency=None,
+        latency_low=None,
+        latency_high=None,
+        latency_seconds=None,
+    )
+    return TrialResult(
+        trial_id=spec.id,
+        state=TrialState.FINISHED,
+        started_at=datetime(2026, 1, 1, tzinfo=UTC),
+        seconds=0.5,
+        worker="node:1",
+        metrics=metrics,
+        outcomes=[quality] * 8,
+        environment=ENVIRONMENT,
+    )
+
+
+@contextlib.contextmanager
+def databases(folder: Path) -> Iterator[dict[str, str]]:
+    """A URL on each kind of database."""
+    with running() as server:
+        name = server.create()
+        yield {"sqlite": f"sqlite:///{folder}/scale.db", "postgresql": server.url(name)}
+
+
+def timed(what: str, where: str, call: Callable[[], object], repeats: int = 3) -> Timing:
+    """The best of some calls."""
+    best = Timing(what, where, float("inf"), 0.0)
+    for _ in range(repeats):
+        wall, cpu = time.perf_counter(), time.process_time()
+        call()
+        seconds = time.perf_counter() - wall
+        if seconds < best.seconds:
+            best = Timing(what, where, seconds, time.process_time() - cpu)
+    return best
+
+
+def store_timings(url: str, where: str, trials: Trials) -> Iterator[Timing]:
+    """Filling a database, then every question."""
+    from dashboards import tables
+    from dashboards.rows import best_rows
+
+    with Store(url) as store:
+        yield timed("record", where, lambda: fill(store, trials), repeats=1)
+        yield timed("status", where, lambda: tables.status_rows(store))
+        yield timed("status scale", where, lambda: tables.status_rows(store, "scale"))
+        yield timed("frontier", where, lambda: best_rows(store, "scale"))
+        yield timed("points", where, lambda: store.points("scale"))
+        changed = _changed(trials)
+        yield timed("diff", where, lambda: difference(store, "scale", changed))
+    for command in (["status"], ["status", "scale"], ["frontier", "scale"]):
+        yield timed(f"paretoken {' '.join(command)}", where, lambda c=command: _command(url, c))
+
+
+def _changed(trials: Trials) -> Trials:
+    """Every twentieth trial of another version."""
+    changed = list(trials)
+    for index in range(0, len(changed), 20):
+        workload, label, spec = changed[index]
+        method = spec.method.model_copy(update={"version": 99})
+        fields = {name: getattr(spec, name) for name in TrialSpec.model_fields}
+        new = TrialSpec.model_construct(**{**fields, "method": method})
+        changed[index] = (workload, label, new)
+    return changed
+
+
+def _command(url: str, arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "orchestrator.cli", *arguments, "--store", url]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="The store and the planner at scale.")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    parser.add_argument("--trials", type=int, default=100_000)
+    parser.add_argument("--run", type=int, default=20_000, help="trials of the long run; 0: none")
+    arguments = parser.parse_args()
+    steps = arguments.trials // PER_STEP + 1
+    planned(3)  # what plans import
+    trials: Trials = []
+    timings = [timed("plan", "", lambda: trials.extend(planned(steps)), repeats=1)]
+    with tempfile.TemporaryDirectory() as folder, databases(Path(folder)) as urls:
+        for where, url in urls.items():
+            for timing in store_timings(url, where, trials):
+                print(timing, file=sys.stderr, flush=True)
+                timings.append(timing)
+    if arguments.json:
+        rows = [asdict(timing) for timing in timings]
+        print(json.dumps({"trials": len(trials), "cpus": os.cpu_count(), "timings": rows}))
+        return
+    print(__doc__)
+    Console().print(_table(timings, len(trials)))
+
+
+def _table(timings: list[Timing], num_trials: int) -> Table:
+    table = Table(title=f"{num_trials:,} finished trials")
+    for heading in ("", "database", "seconds", "CPU seconds"):
+        table.add_column(heading, justify="right" if "seconds" in heading else "left")
+    for each in timings:
+        table.add_row(each.what, each.where, f"{each.seconds:.2f}", f"{each.cpu:.2f}")
+    return table
+
+
+if __name__ == "__main__":
+    main()
