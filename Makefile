@@ -16,8 +16,9 @@ lint: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.dev  ## frontier with uncertainty; engine overhead beside Ray Tune
+bench: .venv/.dev  ## frontier with uncertainty; what a race saves; engine overhead beside Ray Tune
 	$(BIN)/python -m tests.benchmarks.uncertainty
+	$(BIN)/python -m tests.benchmarks.racing
 	$(BIN)/python -m tests.benchmarks.engine
 
 fidelity: .fidelity/.base  ## what kvpress keeps, for the tests to compare our methods with

@@ -71,7 +71,7 @@ def judge(resampled: Resampled, epsilon: float = 0.0, among: Flags | None = None
     observed = paired.means[complete]
     low, high = (end[complete] for end in resampled.claims.intervals())
     difference = _differences(resampled, complete)
-    verdicts = [_verdict(p, how.confidence) for p in probability]
+    verdicts = [verdict_of(p, how.confidence) for p in probability]
     alive = np.array([verdict != "out" for verdict in verdicts], dtype=bool)
     merit_P = paired.sign * observed[alive]
     numbers = np.zeros(len(complete), dtype=np.int64)
@@ -196,7 +196,8 @@ def _differences(resampled: Resampled, members: Ints) -> list[tuple[float, float
     return [(float(low), float(high)) for low, high in zip(low_P, high_P, strict=True)]
 
 
-def _verdict(probability: float, confidence: float) -> Verdict:
+def verdict_of(probability: float, confidence: float) -> Verdict:
+    """What a probability of being on the frontier says."""
     if probability >= confidence:
         return "in"
     return "out" if probability <= 1 - confidence else "open"

@@ -29,6 +29,7 @@ from sweeps.fields import CACHE_COSTS, LATENCIES, Direction, Measure, Objectives
 from sweeps.keep import KeepItem
 from sweeps.mistakes import Loc, Mistake, Part, refuse, relocated, wrong
 from sweeps.patterns import Pattern
+from sweeps.search import Grid, SearchItem
 from sweeps.tasks import registry as tasks_registry
 from sweeps.trial import MeasureSpec
 from sweeps.variants import MethodItem, ScheduleChoice, ScheduleItem
@@ -137,6 +138,7 @@ class SweepSpec(Axes):
     resources: Resources = Field(default=Resources(), description="What one worker may use.")
     budget: Budget = Field(default=Budget(), description="Where the sweep stops.")
     measure: Measure = Field(default=MeasureSpec(), description="What is measured, and how.")
+    search: SearchItem = Field(default=Grid(), description="How the frontier is looked for.")
 
     _source: Source = PrivateAttr(default=Source("sweep"))
 

@@ -55,6 +55,12 @@ class Task(BaseModel, Generic[BackboneT, BatchT]):
     )
     batch_size: int = Field(default=32, ge=1, description="Examples in one forward pass.")
 
+    @classmethod
+    def least_examples(cls) -> int:
+        """The fewest examples that there can be."""
+        bounds = cls.model_fields["num_examples"].metadata
+        return next(int(bound.ge) for bound in bounds if hasattr(bound, "ge"))
+
     def data_fingerprint(self) -> str:
         """Hash of everything that determines the examples; imports no data library."""
         content = {"task": self.id, "version": self.version, **self.model_dump(mode="json")}
