@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from methods.backbones.clip import CLIPBackbone
+from methods.backbones.qwen_vl import QwenVLBackbone
 from methods.backbones.relevance import carried, lead
 from methods.backbones.vision_tower import VisionBackbone
 from methods.backbones.vit import ViTBackbone
@@ -21,7 +22,7 @@ from methods.contexts import FeatureContext, VisionContext
 from methods.schedule import OneLayer, Progressive, Uniform
 from methods.transform import TokenTransform
 from methods.vision.relevance_oracle import RelevanceOracle
-from tests.methods.backbones import towers
+from tests.methods.backbones import qwen_vl_models, towers
 from tests.methods.backbones.llava_models import (
     BATCH,
     EMPTY,
@@ -156,6 +157,23 @@ def test_a_decoder_tells_relevance_for_all_that_it_answers(
         (ctx,) = Spy.seen
         visual_BN = expected[layer][:, : len(is_visual)][:, is_visual]
         close(ctx.future_BN, visual_BN, atol=1e-4, rtol=1e-3)
+
+
+def test_a_decoder_that_turns_by_rows_and_columns_tells_it_too(tmp_path: Path) -> None:
+    plain, layout = qwen_vl_models.random_model("qwen2_5_vl"), qwen_vl_models.THREE
+    plain.save_pretrained(tmp_path)
+    qwen = QwenVLBackbone.load(str(tmp_path), None, torch.float32)
+    pixels, _, prompt = inputs(layout)
+    turns = qwen.answer(pixels, layout, prompt, [], 2).unbind(1)
+    ids = torch.cat([prompt, turns[0][:, :1]], 1)
+    with listened(list(plain.model.language_model.layers)) as states:
+        out = plain(**qwen_vl_models.given(pixels, ids))
+        ordered = out.logits[:, -2:].sort(-1).values
+        expected = products((ordered[..., -1] - ordered[..., -2]).sum(), states)
+    with qwen.compressed(Spy(), Progressive(), 0.5, 0):
+        qwen.answer(pixels, layout, prompt, [], 2)
+    is_visual = prompt[0] == qwen.model.config.image_token_id
+    close(Spy.seen[0].future_BN, expected[0][:, :-1][:, is_visual], atol=1e-4, rtol=1e-3)
 
 
 def test_tokens_merged_on_the_way_have_the_relevance_of_their_parts(llava: Any) -> None:
