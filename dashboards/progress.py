@@ -35,6 +35,11 @@ class State:
     running: int = 0
     failed: int = 0
     """Those of ``done`` that failed."""
+    timings: int = 0
+    """Timings to take once all trials have ended; 0 before."""
+    timed: int = 0
+    timing_since: float = 0.0
+    """When the first of them was to begin, counted as ``seconds``."""
     seconds: float = 0.0
     note: str = ""
     best: Mapping[str, str] = field(default_factory=dict)
@@ -47,8 +52,15 @@ class State:
     @property
     def eta(self) -> float | None:
         """Seconds until the last trial at this speed; None before the first."""
+        if self.timings:
+            return self._eta_of_timings
         left = self.total - self.reused - self.done
         return left / self.per_second if self.per_second else None
+
+    @property
+    def _eta_of_timings(self) -> float | None:
+        passed = self.seconds - self.timing_since
+        return (self.timings - self.timed) * passed / self.timed if self.timed else None
 
     @property
     def sentence(self) -> str:
@@ -60,8 +72,12 @@ class State:
             f"{self.reused} reused",
             f"{self.failed} failed",
         ]
-        if self.per_second is not None and self.eta is not None:
-            parts += [f"{self.per_second:.2f} per second", f"ETA {duration(self.eta)}"]
+        if self.timings:
+            parts = [parts[0], f"measurement lane: {self.timed}/{self.timings} timed", *parts[2:]]
+        elif self.per_second is not None:
+            parts.append(f"{self.per_second:.2f} per second")
+        if self.eta is not None:
+            parts.append(f"ETA {duration(self.eta)}")
         return " · ".join(part for part in (*parts, self.note) if part)
 
 
@@ -98,11 +114,16 @@ class Progress:
         running: int | None = None,
         reused: int | None = None,
         failed: int | None = None,
+        timings: int | None = None,
+        timed: int | None = None,
         note: str | None = None,
     ) -> None:
         """New totals of what is given; the rest stays. ``note`` is a word on what is happening."""
         given = {"done": done, "running": running, "reused": reused, "failed": failed}
+        given |= {"timings": timings, "timed": timed}
         changed = {name: value for name, value in given.items() if value is not None}
+        if timings and not self._state.timings:
+            self._state = replace(self._state, timing_since=self.state.seconds)
         self._state = replace(self._state, **changed)  # type: ignore[arg-type]
         if note is not None:
             self._state = replace(self._state, note=note)
@@ -186,7 +207,10 @@ class LogView:
 
 def drawn(state: State) -> RenderableType:
     """The live display of one state."""
-    bar = ProgressBar(total=max(state.total, 1), completed=state.reused + state.done, width=40)
+    total, completed = state.total, state.reused + state.done
+    if state.timings:
+        total, completed = state.timings, state.timed
+    bar = ProgressBar(total=max(total, 1), completed=completed, width=40)
     header = Table.grid(padding=(0, 1))
     header.add_row(bar, Text(duration(state.seconds)))
     lines = [Text(f"best of {name}: {words}") for name, words in state.best.items()]

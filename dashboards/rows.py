@@ -107,7 +107,7 @@ def short_list(
     from store.frontier import within
 
     def is_cheap(row: Row) -> bool:
-        return not row.is_judged and within(row.point.metrics, maximum or {}, minimum or {})
+        return not row.is_judged and within(row.point, maximum or {}, minimum or {})
 
     return [row for row in rows if row.on_frontier or is_cheap(row)]
 
@@ -158,7 +158,7 @@ def _best(
         if name not in objectives:
             raise ValueError(f"workload {name!r} has no objectives; known: {[*objectives]}")
         cheap = [each for each in members if each.metrics[QUALITY] is None]
-        best |= {(name, c.trial): False for c in cheap if within(c.metrics, maximum, minimum)}
+        best |= {(name, c.trial): False for c in cheap if within(c, maximum, minimum)}
         chosen = select(members, objectives[name], maximum, minimum)
         best |= {(name, each.trial): True for each in chosen}
     return best

@@ -110,17 +110,20 @@ def status_rows(store: Store, sweep: str | None = None) -> list[Json]:
     Raises ValueError for a name that the store does not know.
     """
     failures = store.failures(sweep) if sweep is not None else []
-    chosen = (each for each in store.sweeps() if sweep in (None, each.name))
-    rows = [_status_row(each) for each in chosen]
+    from store.untimed import untimed
+
+    chosen = [each for each in store.sweeps() if sweep in (None, each.name)]
+    rows = [_status_row(each, len(untimed(store, each.name))) for each in chosen]
     if sweep is not None:
         rows[0]["failures"] = [{**asdict(each), "kind": each.kind.value} for each in failures]
     return rows
 
 
-def _status_row(sweep: SweepStatus) -> Json:
+def _status_row(sweep: SweepStatus, untimed: int) -> Json:
     return {
         **asdict(sweep),
         "open": sweep.planned - sweep.finished - sweep.failed,
+        "untimed": untimed,
         "created": sweep.created.isoformat(),
         "updated": sweep.updated.isoformat(),
     }
@@ -130,7 +133,7 @@ def status_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     """How far each sweep is, and below it what failed, equal errors on one line."""
     if not rows:
         return Text("No sweeps yet: paretoken run FILE")
-    counts = ("planned", "finished", "failed", "open", "impossible")
+    counts = ("planned", "finished", "failed", "open", "timed", "untimed", "impossible")
     columns = [
         Column("sweep", [row["name"] for row in rows], justify="left", folds=True),
         *(Column(name, [f"{row[name]:,}" for row in rows]) for name in counts),

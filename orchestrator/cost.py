@@ -1,13 +1,11 @@
-"""What one call costs: floating-point operations, peak memory, wall time.
+"""What one call costs: floating-point operations and peak memory.
 
-Operations and memory are counted while the call really runs, so they are measured, and they are the
-same numbers on every run; wall time is not.
+Both are counted while the call really runs, so they are measured, and they are the same numbers on
+every run. Wall time is not: see :mod:`orchestrator.latency`.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,18 +28,6 @@ class Cost:
     """Largest sum of bytes of tensors that were alive at once and made by the call."""
 
 
-@dataclass(frozen=True)
-class PairedLatency:
-    """Alternating runs of a baseline and a variant, in one process."""
-
-    ratio: float
-    """Median over pairs of variant / baseline."""
-    low: float
-    high: float
-    seconds: float
-    """Median wall time of the variant."""
-
-
 def measure_cost(call: Callable[[], Any]) -> Cost:
     """Run ``call`` once and count.
 
@@ -53,39 +39,6 @@ def measure_cost(call: Callable[[], Any]) -> Cost:
     with flops, memory:
         call()
     return Cost(flops.get_total_flops(), memory.peak)
-
-
-def measure_latency(
-    baseline: Callable[[], Any], variant: Callable[[], Any], pairs: int
-) -> PairedLatency:
-    """Time both in turn, ``pairs`` >= 1 times after one warm-up of each.
-
-    The order within a pair alternates, so that a drifting clock favours neither.
-    """
-    _seconds(baseline)
-    _seconds(variant)
-    ratios, times = [], []
-    for pair in range(pairs):
-        order = (baseline, variant) if pair % 2 == 0 else (variant, baseline)
-        taken = {call: _seconds(call) for call in order}
-        ratios.append(taken[variant] / taken[baseline])
-        times.append(taken[variant])
-    return PairedLatency(
-        statistics.median(ratios), min(ratios), max(ratios), statistics.median(times)
-    )
-
-
-def _seconds(call: Callable[[], Any]) -> float:
-    _synchronize()
-    started = time.perf_counter()
-    call()
-    _synchronize()
-    return time.perf_counter() - started
-
-
-def _synchronize() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]

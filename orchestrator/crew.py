@@ -6,14 +6,16 @@ import math
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from orchestrator.dispatch import Affinity, affinity
-from orchestrator.worker import Worker, thread_environment
-from sweeps.trial import TrialSpec
+from orchestrator.worker import Worker, failed, failed_timing, thread_environment
+from sweeps.timing import TimingResult, TimingSpec
+from sweeps.trial import FailureKind, TrialResult, TrialSpec
 
 MAX_STILLBIRTHS = 3
 """Workers in a row that may die before they can take a trial."""
@@ -40,6 +42,27 @@ class Job:
     specs: list[TrialSpec]
     ref: Any
 
+    def failures(
+        self, kind: FailureKind, error: str, started_at: datetime, seconds: float, worker: str
+    ) -> list[TrialResult]:
+        """Results without numbers."""
+        return [failed(each, kind, error, started_at, seconds, worker) for each in self.specs]
+
+
+@dataclass(slots=True)
+class LaneJob:
+    """A timing, which must have its device to itself."""
+
+    specs: list[TimingSpec]
+    ref: Any
+
+    def failures(
+        self, kind: FailureKind, error: str, started_at: datetime, seconds: float, worker: str
+    ) -> list[TimingResult]:
+        """Results without numbers."""
+        arguments = kind, error, started_at, seconds, worker
+        return [failed_timing(each, *arguments) for each in self.specs]
+
 
 @dataclass(slots=True, eq=False)
 class Seat:
@@ -49,7 +72,9 @@ class Seat:
     prepared: Any
     name: str | None = None
     """None until the worker can take trials."""
-    jobs: deque[Job] = field(default_factory=deque)
+    devices: frozenset[str] = frozenset()
+    """What it computes on; other seats may share it."""
+    jobs: deque[Job | LaneJob] = field(default_factory=deque)
     held: Affinity | None = None
     head_since: float = 0.0
 
@@ -72,7 +97,14 @@ class Seat:
         self.jobs.append(Job(specs, self.actor.run.remote(specs)))
         self.held = affinity(specs[0])
 
-    def done(self) -> Job:
+    def give_timing(self, spec: TimingSpec) -> None:
+        """Hand over a timing to an idle worker."""
+        assert not self.jobs
+        self.head_since = time.monotonic()
+        self.jobs.append(LaneJob([spec], self.actor.time.remote([spec])))
+        self.held = affinity(spec.trial)
+
+    def done(self) -> Job | LaneJob:
         """Remove the running job; the one behind it runs from now on."""
         self.head_since = time.monotonic()
         return self.jobs.popleft()
@@ -82,7 +114,12 @@ class Crew:
     """A fixed number of seats; a worker that is lost leaves its seat to a new one."""
 
     def __init__(
-        self, runner: str, resources: Resources, size: int, python: str | None = None
+        self,
+        runner: str,
+        timer: str,
+        resources: Resources,
+        size: int,
+        python: str | None = None,
     ) -> None:
         environment: dict[str, Any] = {"env_vars": thread_environment(resources.cpus)}
         if python is not None:
@@ -93,7 +130,7 @@ class Crew:
             max_restarts=0,
             runtime_env=environment,
         )(Worker)
-        self._runner = runner
+        self._functions = runner, timer
         self._stillbirths = 0
         self.seats = [self._seat() for _ in range(size)]
 
@@ -101,6 +138,16 @@ class Crew:
     def alive(self) -> list[Seat]:
         """Seats whose workers can take trials."""
         return [seat for seat in self.seats if seat.name is not None]
+
+    @property
+    def complete(self) -> bool:
+        """Whether no seat waits for its worker."""
+        return len(self.alive) == len(self.seats)
+
+    @property
+    def working(self) -> frozenset[str]:
+        """Devices on which anything runs."""
+        return frozenset().union(*(seat.devices for seat in self.seats if seat.jobs))
 
     @property
     def busy(self) -> bool:
@@ -113,7 +160,8 @@ class Crew:
         Raises what importing the runner raised, or RuntimeError where workers keep dying.
         """
         try:
-            seat.name = ray.get(seat.prepared)
+            seat.name, devices = ray.get(seat.prepared)
+            seat.devices = frozenset(devices)
         except RayActorError as error:
             self._stillbirths += 1
             if self._stillbirths >= MAX_STILLBIRTHS:
@@ -137,7 +185,7 @@ class Crew:
         self.seats = []
 
     def _seat(self) -> Seat:
-        actor = self._actors.remote(self._runner)
+        actor = self._actors.remote(*self._functions)
         return Seat(actor, actor.prepare.remote())
 
 

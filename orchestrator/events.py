@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
+from sweeps.timing import TimingResult
 from sweeps.trial import TrialResult, TrialState
 
 
@@ -20,6 +21,10 @@ class EventKind(StrEnum):
     """A trial lost its worker and waits for another."""
     RECORDED = "recorded"
     """A result, finished or failed, is durable."""
+    LANE_OPENED = "lane-opened"
+    """All trials have ended, and some are to be timed."""
+    TIMED = "timed"
+    """A timing, finished or failed, is durable."""
     MIRRORED = "mirrored"
     """MLflow has caught up by some trials."""
     STOPPING = "stopping"
@@ -38,6 +43,10 @@ class PoolEvent:
     """With ``recorded``."""
     detail: str = ""
     """A sentence for people."""
+    timing: TimingResult | None = None
+    """With ``timed``."""
+    timings: int = 0
+    """With ``lane-opened``: how many there will be."""
 
 
 OnEvent = Callable[[PoolEvent], None]
@@ -53,12 +62,19 @@ class PoolReport:
     """Until workers and writer were ready."""
     seconds: float = 0.0
     """From the first trial handed out to the last durable result."""
+    lane_seconds: float = 0.0
+    """The part of it in which trials were timed, one on each device."""
     mirror_seconds: float = 0.0
     """After that, until MLflow had caught up."""
     busy_seconds: dict[str, float] = field(default_factory=dict)
     """Time inside trials by worker process."""
     finished: int = 0
     failed: int = 0
+    timed: int = 0
+    """Timings that gave numbers."""
+    disturbed: int = 0
+    """Those of them that something may have disturbed."""
+    timings_failed: int = 0
     requeued: int = 0
     workers_lost: int = 0
     writers_lost: int = 0
@@ -69,9 +85,9 @@ class PoolReport:
 
     @property
     def utilisation(self) -> float | None:
-        """Model compute / (wall x workers), writer included; None if nothing ran."""
-        capacity = self.seconds * self.workers
-        return sum(self.busy_seconds.values()) / capacity if capacity else None
+        """Model compute / (wall x workers), writer included, timings not; None if nothing ran."""
+        capacity = (self.seconds - self.lane_seconds) * self.workers
+        return sum(self.busy_seconds.values()) / capacity if self.busy_seconds else None
 
     def __add__(self, later: PoolReport) -> PoolReport:
         """Both runs as one; they followed each other, with equally many workers or fewer."""
@@ -94,13 +110,25 @@ class PoolReport:
         busy = self.busy_seconds.get(result.worker, 0.0)
         self.busy_seconds[result.worker] = busy + result.seconds
 
+    def count_timing(self, result: TimingResult) -> None:
+        """Add a durable timing."""
+        if result.times is None:
+            self.timings_failed += 1
+        else:
+            self.timed += 1
+            self.disturbed += bool(result.disturbed)
+
 
 _COUNTS = (
     "start_seconds",
     "seconds",
+    "lane_seconds",
     "mirror_seconds",
     "finished",
     "failed",
+    "timed",
+    "disturbed",
+    "timings_failed",
     "requeued",
     "workers_lost",
     "writers_lost",

@@ -1,10 +1,15 @@
-"""Run trials on warm Ray workers, each exactly once, and record every result.
+"""Run trials on warm Ray workers, each exactly once, then time them; record every result.
 
 The driver holds all state. Workers have two jobs in flight where trials are short, so that none
 waits for the driver; a job is one trial, or several where trials take milliseconds. A trial counts
 as done only once the writer says that its result is durable; until then the driver keeps it.
 Whatever a lost worker held goes back to the queue, so that a trial ends exactly once: measured, or
 failed.
+
+Timings come when no trial is left, in the *measurement lane*: one at a time on each device, while
+the other workers of that device rest and MLflow is told nothing. What the driver does not command
+is kept out by the device's lock where it is another sweep (:mod:`orchestrator.device`); the rest is
+seen by the timing itself (:mod:`orchestrator.surroundings`).
 """
 
 from __future__ import annotations
@@ -20,15 +25,17 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
-from orchestrator.crew import Crew, Job, Resources, Seat, crew_size
+from orchestrator.crew import Crew, Job, LaneJob, Resources, Seat, crew_size
 from orchestrator.dispatch import TrialQueue
 from orchestrator.events import EventKind, OnEvent, PoolEvent, PoolReport
 from orchestrator.interrupts import interrupts
-from orchestrator.worker import failed
-from orchestrator.writer import Recorder
+from orchestrator.lane import Lane
+from orchestrator.writer import Recorder, Result
+from sweeps.timing import TimingResult, TimingSpec
 from sweeps.trial import FailureKind, TrialResult, TrialSpec
 
 RUN_TRIAL = "orchestrator.trial:run_trial"
+RUN_TIMING = "orchestrator.timing:run_timing"
 STORE_LEDGER = "orchestrator.writer:StoreLedger"
 
 MAX_STRIKES = 3
@@ -50,6 +57,8 @@ def run_pool(
     resources: Resources,
     python: str | None = None,
     runner: str = RUN_TRIAL,
+    timings: Callable[[], Sequence[TimingSpec]] = tuple,
+    timer: str = RUN_TIMING,
     ledger: str = STORE_LEDGER,
     trial_timeout_s: float = 3600.0,
     max_seconds: float = math.inf,
@@ -57,14 +66,17 @@ def run_pool(
 ) -> PoolReport:
     """Run every spec on the connected Ray cluster and record every result at ``url``.
 
-    ``runner`` and ``ledger`` name a function from TrialSpec to TrialResult and a class that follows
-    :class:`orchestrator.writer.Ledger`, as ``module:attribute``, importable in the workers.
+    ``timings`` is asked when every trial's result is durable: what to time then.
+    ``runner``, ``timer`` and ``ledger`` name a function from TrialSpec to TrialResult, one from
+    TimingSpec to TimingResult and a class that follows :class:`orchestrator.writer.Ledger`, as
+    ``module:attribute``, importable in the workers.
     ``python`` is the workers' interpreter, in an environment that has this package and the same
     release of Ray; None is that of the cluster.
     ``on_event`` is called in this thread. A trial that runs longer than ``trial_timeout_s`` fails
     as ``timeout`` and costs its worker; one that takes down three workers fails as ``worker-died``;
     an exception that the runner lets out fails as ``bug``. After ``max_seconds`` no trial starts
-    any more, those that run are completed and recorded, and the rest stays open.
+    any more and none is timed, those that run are completed and recorded, and the rest stays open.
+    A timing ends and fails as a trial does.
 
     SIGINT or SIGTERM ends the run early: results that are in are recorded, workers are ended and
     the report says ``interrupted``. A second signal is obeyed at once.
@@ -72,12 +84,13 @@ def run_pool(
     Raises ValueError if the cluster has no room for a worker or a name names nothing, RuntimeError
     if workers or the writer keep dying.
     """
-    if not specs:
+    waiting = len({spec.id for spec in specs}) or len(timings())
+    if not waiting:
         return PoolReport(workers=0)
-    size = crew_size(resources, len({spec.id for spec in specs}))
+    size = crew_size(resources, waiting)
     recorder = Recorder(ledger, url)
-    crew = Crew(runner, resources, size, python)
-    pool = _Pool(TrialQueue(specs), crew, recorder, trial_timeout_s, max_seconds)
+    crew = Crew(runner, timer, resources, size, python)
+    pool = _Pool(TrialQueue(specs), timings, crew, recorder, trial_timeout_s, max_seconds)
     return pool.run(on_event)
 
 
@@ -87,12 +100,15 @@ class _Pool:
     def __init__(
         self,
         queue: TrialQueue,
+        timings: Callable[[], Sequence[TimingSpec]],
         crew: Crew,
         recorder: Recorder,
         trial_timeout_s: float,
         max_seconds: float,
     ) -> None:
         self._queue, self._crew, self._recorder = queue, crew, recorder
+        self._timings = timings
+        self._lane = Lane()
         self._timeout = trial_timeout_s
         self._last_start = time.monotonic() + max_seconds
         self._report = PoolReport(workers=len(crew.seats))
@@ -122,18 +138,48 @@ class _Pool:
         return self._recorder.mirror_is_open and len(self._crew.alive) == len(self._crew.seats)
 
     def _work(self) -> None:
+        self._run_trials()
+        self._report.lane_seconds = _timed(self._run_timings)
+        if self._interrupted.is_set():
+            self._tell(EventKind.STOPPING, detail="no trial starts any more")
+            self._collect()
+            self._crew.stop()
+        self._settle()
+
+    def _run_trials(self) -> None:
         while not self._interrupted.is_set() and (self._may_start or self._crew.busy):
             if self._may_start:
                 self._hand_out()
             self._recorder.mirror_in_background()
             self._step()
             self._end_overdue()
+
+    def _run_timings(self) -> None:
+        """One timing at a time on each device, and nothing besides."""
         if self._interrupted.is_set():
-            self._tell(EventKind.STOPPING, detail="no trial starts any more")
-            self._collect()
-            self._crew.stop()
+            return
+        self._settle()
+        self._lane = Lane(self._timings() if time.monotonic() < self._last_start else ())
+        if len(self._lane):
+            self._tell(EventKind.LANE_OPENED, timings=len(self._lane))
+        while not self._interrupted.is_set() and (self._may_time or self._crew.busy):
+            if self._may_time and self._crew.complete and self._recorder.quiet:
+                self._open_lane()
+            self._step()
+            self._end_overdue()
+
+    def _open_lane(self) -> None:
+        idle = [seat for seat in self._crew.alive if not seat.jobs]
+        for seat, spec in self._lane.assign(idle, self._crew.working):
+            seat.give_timing(spec)
+
+    def _settle(self) -> None:
         while self._recorder.unrecorded:
             self._step()
+
+    @property
+    def _may_time(self) -> bool:
+        return len(self._lane) > 0 and time.monotonic() < self._last_start
 
     @property
     def _may_start(self) -> bool:
@@ -163,8 +209,12 @@ class _Pool:
     def _acknowledge(self, ref: Any) -> None:
         mirrored = self._recorder.mirrored
         for result in self._recorder.settle(ref):
-            self._report.count(result)
-            self._tell(EventKind.RECORDED, result.trial_id, result)
+            if isinstance(result, TimingResult):
+                self._report.count_timing(result)
+                self._tell(EventKind.TIMED, result.trial_id, timing=result)
+            else:
+                self._report.count(result)
+                self._tell(EventKind.RECORDED, result.trial_id, result)
         if self._recorder.mirrored > mirrored:
             detail = f"{self._recorder.mirrored - mirrored} copied to MLflow"
             self._tell(EventKind.MIRRORED, detail=detail)
@@ -188,11 +238,12 @@ class _Pool:
         for spec in specs:
             self._tell(EventKind.STARTED, spec.id)
 
-    def _may_wait_behind(self, running: Job) -> bool:
+    def _may_wait_behind(self, running: Job | LaneJob) -> bool:
         """Not when the rest would leave workers idle, and not behind a suspect."""
         short = self._typical_seconds() < PREFETCH_BELOW_SECONDS
         enough = len(self._queue) >= len(self._crew.seats)
-        return short and enough and not self._queue.is_suspect(running.specs[0])
+        suspect = isinstance(running, LaneJob) or self._queue.is_suspect(running.specs[0])
+        return short and enough and not suspect
 
     def _job_size(self) -> int:
         fair = len(self._queue) // (2 * len(self._crew.seats))
@@ -204,7 +255,7 @@ class _Pool:
     def _complete(self, seat: Seat) -> None:
         """Take the results of a job, or find out why there are none."""
         try:
-            results: list[TrialResult] = ray.get(seat.jobs[0].ref)
+            results: list[Result] = ray.get(seat.jobs[0].ref)
         except RayError as error:
             if isinstance(error, RayTaskError) and not isinstance(error, TaskCancelledError):
                 self._fail(seat, FailureKind.BUG, f"has no result: {error}")
@@ -213,7 +264,8 @@ class _Pool:
         else:
             seat.done()
             for result in results:
-                self._recent.append(result.seconds)
+                if isinstance(result, TrialResult):
+                    self._recent.append(result.seconds)
                 self._recorder.add(result)
 
     def _bury(self, seat: Seat, error: RayError) -> None:
@@ -240,14 +292,16 @@ class _Pool:
         """End the running job's trials without numbers."""
         seconds = seat.head_seconds
         started_at = datetime.now(UTC) - timedelta(seconds=seconds)
-        for spec in seat.done().specs:
-            result = failed(spec, kind, error, started_at, seconds, seat.name or "")
+        for result in seat.done().failures(kind, error, started_at, seconds, seat.name or ""):
             self._recorder.add(result)
 
     def _replace(self, seat: Seat, reason: str) -> None:
         """End a worker, start another, and queue again what it still held."""
-        held = [spec for job in seat.jobs for spec in job.specs]
+        held = [spec for job in seat.jobs if isinstance(job, Job) for spec in job.specs]
         self._queue.put_back(held)
+        for job in seat.jobs:
+            if isinstance(job, LaneJob):
+                self._lane.put_back(job.specs)
         self._crew.replace(seat)
         self._report.workers_lost += 1
         self._report.requeued += len(held)
@@ -274,8 +328,10 @@ class _Pool:
         trial_id: str | None = None,
         result: TrialResult | None = None,
         detail: str = "",
+        **timing: Any,
     ) -> None:
-        self._on_event(PoolEvent(kind, len(self._crew.alive), trial_id, result, detail))
+        workers = len(self._crew.alive)
+        self._on_event(PoolEvent(kind, workers, trial_id, result, detail, **timing))
 
 
 def _reason(error: RayError) -> str:

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dashboards.progress import Progress, progress
 from dashboards.rows import QUALITY, Row, rows_of
 from store.repository import Store
+from store.untimed import untimed
 from store.url import artifacts_folder, masked
 from sweeps.load import load_sweep
 from sweeps.plan import Plan, PlannedTrial, plan
 from sweeps.spec import SweepSpec
 from sweeps.tasks import registry as tasks_registry
+from sweeps.timing import TimingSpec
 from sweeps.trial import TrialSpec, TrialState
 
 if TYPE_CHECKING:  # Ray takes seconds to import, and a sweep that is finished needs none
@@ -43,17 +46,25 @@ class SweepReport:
     measured: int
     """Finished now."""
     failed: int
+    timed: int
+    """Timings taken now in the measurement lane; a trial has one for every batch size."""
+    disturbed: int
+    """Those of them that something may have disturbed."""
+    timings_failed: int
+    untimed: int
+    """Timings that are still to be taken, or that failed."""
     impossible: int
     """Combinations of the file that cannot run; ``paretoken plan`` says why."""
     seconds: float
     utilisation: float | None
-    """Model compute / (wall x workers), writer included; None where nothing ran."""
+    """Model compute / (wall x workers) of the trials, writer included; None where none ran."""
     interrupted: bool
 
     @property
     def exit_code(self) -> int:
-        """0, or 1 if a trial failed, or 130 after an interrupt."""
-        return INTERRUPTED if self.interrupted else int(self.failed > 0)
+        """0, or 1 if a trial or a timing failed, or 130 after an interrupt."""
+        failed = self.failed > 0 or self.timings_failed > 0
+        return INTERRUPTED if self.interrupted else int(failed)
 
     def row(self) -> dict[str, Any]:
         """The report as one JSON object."""
@@ -78,6 +89,7 @@ class SweepRun:
             f"{report.sweep}: {report.planned} trials = {report.reused} reused + "
             f"{report.measured} measured + {report.failed} failed + {self._open} open; "
             f"{report.impossible} impossible combinations; {report.seconds:.0f} s{used}",
+            *self._timing(),
             f"figure    {figure or 'none yet'}",
             f"database  {masked(self.store_url)} (results and MLflow)",
             "next      paretoken ui",
@@ -88,6 +100,17 @@ class SweepRun:
     def _open(self) -> int:
         report = self.report
         return report.planned - report.reused - report.measured - report.failed
+
+    def _timing(self) -> Iterator[str]:
+        """How many were timed, and in what quiet."""
+        report = self.report
+        if not (report.timed or report.timings_failed or report.untimed):
+            return
+        quiet = "all undisturbed" if not report.disturbed else f"{report.disturbed} disturbed"
+        failed = f", {report.timings_failed} failed" if report.timings_failed else ""
+        left = f", {report.untimed} to be timed" if report.untimed else ""
+        how = f" ({quiet})" if report.timed else ""
+        yield f"lane      {report.timed} timings, each alone on its device{how}{failed}{left}"
 
     def _serving(self) -> Iterator[str]:
         judged = [row for row in self.rows if row.is_judged]
@@ -119,10 +142,10 @@ def run_sweep(file: Path, store_url: str, address: str | None = None) -> SweepRu
         with progress(len(specs)) as shown:
             shown.update(reused=len(finished))
             todo = [trial for trial_id, trial in specs.items() if trial_id not in finished]
-            if todo:
-                pool = _measure(todo, planned.trials, spec, store_url, address, shown)
+            if todo or untimed(store, spec.name):
+                pool = _measure(store, todo, planned.trials, spec, address, shown)
     finally:
-        report = _report(spec, planned, len(specs), len(finished), pool, started)
+        report = _report(store, spec, planned, len(finished), pool, started)
         _end(store, report)
     rows = rows_of(store.points(spec.name), spec.objectives_by_workload)
     figures = _draw(store, spec, rows)
@@ -140,15 +163,16 @@ def _begin(store: Store, file: Path, spec: SweepSpec, planned: Plan) -> None:
 
 
 def _end(store: Store, report: SweepReport) -> None:
-    counts = {name: getattr(report, name) for name in ("planned", "reused", "measured", "failed")}
+    names = ("planned", "reused", "measured", "failed", "timed", "disturbed", "untimed")
+    counts = {name: getattr(report, name) for name in names}
     store.end_sweep(report.sweep, report.seconds, report.utilisation, counts)
 
 
 def _measure(
+    store: Store,
     todo: list[TrialSpec],
     trials: tuple[PlannedTrial, ...],
     spec: SweepSpec,
-    store_url: str,
     address: str | None,
     shown: Progress,
 ) -> PoolReport:
@@ -162,21 +186,43 @@ def _measure(
     wanted = spec.resources
     workers = None if wanted.workers == "auto" else wanted.workers
     resources = Resources(cpus=wanted.cpus, gpus=wanted.gpus, workers=workers)
+    lane = _Lane(store, spec.name, {trial.spec.id: trial.spec for trial in trials})
     listener = _Listener(shown, {trial.spec.id: trial for trial in trials})
+    open_ids = {trial.id for trial in todo}
     deadline = time.monotonic() + 3600 * (spec.budget.max_hours or math.inf)
     report = PoolReport(workers=0)
     with cluster(address):
-        for python, trials_there in by_interpreter(todo).items():
+        for python, there in by_interpreter([*todo, *lane.trials()]).items():
             if not report.interrupted:
                 report += run_pool(
-                    trials_there,
-                    store_url,
+                    [trial for trial in there if trial.id in open_ids],
+                    store.url,
                     resources=resources,
                     python=python,
+                    timings=partial(lane.timings, {trial.id for trial in there}),
                     max_seconds=deadline - time.monotonic(),
                     on_event=listener,
                 )
     return report
+
+
+@dataclass(frozen=True)
+class _Lane:
+    """What is to be timed, as the store has it when it is asked."""
+
+    store: Store
+    sweep: str
+    specs: Mapping[str, TrialSpec]
+
+    def trials(self) -> list[TrialSpec]:
+        """Trials that lack a timing, each once."""
+        found = dict.fromkeys(trial for trial, _ in untimed(self.store, self.sweep))
+        return [self.specs[trial] for trial in found]
+
+    def timings(self, among: Set[str]) -> list[TimingSpec]:
+        """Timings that are missing, of some of the trials."""
+        missing = untimed(self.store, self.sweep)
+        return [TimingSpec(self.specs[each], batch) for each, batch in missing if each in among]
 
 
 class _Listener:
@@ -185,16 +231,20 @@ class _Listener:
     def __init__(self, shown: Progress, trials: Mapping[str, PlannedTrial]) -> None:
         self._shown, self._trials = shown, trials
         self._running: set[str] = set()
-        self._done = self._failed = 0
+        self._done = self._failed = self._timings = self._timed = 0
         self._best: dict[str, tuple[float, float]] = {}
 
     def __call__(self, event: PoolEvent) -> None:
-        if event.trial_id is not None:
+        self._timings += event.timings
+        self._timed += event.timing is not None
+        if event.trial_id is not None and event.timing is None:
             self._trial(event.trial_id, event)
         self._shown.update(
             done=self._done,
             running=len(self._running),
             failed=self._failed,
+            timings=self._timings,
+            timed=self._timed,
             note=event.detail if event.result is None else "",
         )
 
@@ -221,19 +271,23 @@ class _Listener:
 
 
 def _report(
+    store: Store,
     spec: SweepSpec,
     planned: Plan,
-    num_trials: int,
     num_reused: int,
     pool: PoolReport | None,
     started: float,
 ) -> SweepReport:
     return SweepReport(
         sweep=spec.name,
-        planned=num_trials,
+        planned=len({trial.spec.id for trial in planned.trials}),
         reused=num_reused,
         measured=pool.finished if pool else 0,
         failed=pool.failed if pool else 0,
+        timed=pool.timed if pool else 0,
+        disturbed=pool.disturbed if pool else 0,
+        timings_failed=pool.timings_failed if pool else 0,
+        untimed=len(untimed(store, spec.name)),
         impossible=len(planned.impossible),
         seconds=round(time.perf_counter() - started, 3),
         utilisation=pool.utilisation if pool else None,

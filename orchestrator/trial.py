@@ -10,6 +10,7 @@ import platform
 import statistics
 import time
 import traceback
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from importlib import metadata
@@ -24,14 +25,13 @@ from methods import registry as methods_registry
 from methods.backbones.base import Backbone, Compression, VacuousCompressionError
 from methods.backbones.registry import adapter_for
 from methods.base import InfeasibleError, Method
-from orchestrator.cost import Cost, PairedLatency, measure_cost, measure_latency
+from orchestrator.cost import Cost, measure_cost
 from sweeps.models import location, unchanged
 from sweeps.tasks import registry as tasks_registry
 from sweeps.tasks.base import Task
 from sweeps.trial import (
     AnyWeights,
     FailureKind,
-    MeasureSpec,
     Metrics,
     RandomWeights,
     TrialResult,
@@ -48,9 +48,10 @@ EXTRAS = ("kvpress",)
 def run_trial(spec: TrialSpec) -> TrialResult:
     """Measure one trial; an expected failure comes back as a result and the process lives on.
 
-    Stages, cheapest knowledge first: load, cost, quality, latency. Model, data and the baseline's
-    cost are kept for the next trial of this process. Apart from :data:`~sweeps.trial.TIME_METRICS`
-    the numbers depend on ``spec`` alone.
+    Stages, cheapest knowledge first: load, cost, quality. Model, data and the baseline's cost are
+    kept for the next trial of this process. Apart from the compressor's time, which is taken while
+    other trials run, the numbers depend on ``spec`` alone. Latency is another matter:
+    :func:`orchestrator.timing.run_timing`.
     """
     started_at, started = datetime.now(UTC), time.perf_counter()
     measured: dict[str, Any]
@@ -59,7 +60,7 @@ def run_trial(spec: TrialSpec) -> TrialResult:
         measured = {"state": TrialState.FINISHED, "metrics": metrics, "outcomes": outcomes}
         measured["clusters"] = build_task(spec).clusters() if outcomes else []
     except Exception as error:
-        measured = _failure(error)
+        measured = {"state": TrialState.FAILED, **failure_of(error)}
     return TrialResult(
         trial_id=spec.id,
         started_at=started_at,
@@ -97,18 +98,17 @@ def environment() -> dict[str, Any]:
 
 
 def _measure(spec: TrialSpec) -> tuple[Metrics, list[float]]:
-    backbone, task = _backbone(spec.backbone), build_task(spec)
-    sample = task.cost_batch(backbone, spec.measure.latency_batch)
-    baseline = _baseline_cost(spec.backbone, task, spec.measure)
+    backbone, task = warm_backbone(spec.backbone), build_task(spec)
+    sample = task.cost_batch(backbone, spec.measure.batch)
+    baseline = _baseline_cost(spec.backbone, task, spec.measure.batch)
 
     def run_baseline() -> Any:
         return task.outcomes(backbone, sample)
 
-    with _compressed(backbone, spec) as compression, task.prepared(backbone, sample):
+    with compressed(backbone, spec) as compression, task.prepared(backbone, sample):
         cost = measure_cost(run_baseline)
         held = _Held.of(compression)
-    outcomes, share, compressor_seconds = _judged(backbone, task, spec, sample)
-    latency = _latency(backbone, task, spec, sample)
+    outcomes, share, compressor_seconds = _judged(backbone, task, spec)
     whole = baseline.held
     metrics = Metrics(
         quality=statistics.fmean(outcomes) if outcomes else None,
@@ -128,39 +128,28 @@ def _measure(spec: TrialSpec) -> tuple[Metrics, list[float]]:
         peak_bytes=cost.peak_bytes,
         compressor_seconds=compressor_seconds,
         compressor_share=share,
-        latency=latency and latency.ratio,
-        latency_low=latency and latency.low,
-        latency_high=latency and latency.high,
-        latency_seconds=latency and latency.seconds / len(sample),
         simulated=sorted(build_method(spec).simulated),
     )
     return metrics, outcomes
 
 
-def _compressed(backbone: Backbone, spec: TrialSpec) -> Any:
+def compressed(backbone: Backbone, spec: TrialSpec) -> AbstractContextManager[Compression]:
+    """A block in which the model is compressed as the trial says."""
     return backbone.compressed(build_method(spec), spec.schedule, spec.keep_ratio, spec.seed)
 
 
 def _judged(
-    backbone: Backbone, task: Task[Any, Any], spec: TrialSpec, sample: Any
+    backbone: Backbone, task: Task[Any, Any], spec: TrialSpec
 ) -> tuple[list[float], float | None, float | None]:
     """Outcome per example, the compressor's share of the time, its seconds per example.
 
-    Where quality is not asked for there are no outcomes; the times are the sample's, if any are.
+    Nothing of it where quality is not asked for.
     """
-    if spec.measure.quality:
-        return _run(backbone, task, spec, task.batches())
-    if not spec.measure.latency_pairs:
+    if not spec.measure.quality:
         return [], None, None
-    return [], *_run(backbone, task, spec, [sample])[1:]
-
-
-def _run(
-    backbone: Backbone, task: Task[Any, Any], spec: TrialSpec, batches: list[Any]
-) -> tuple[list[float], float, float]:
     started = time.perf_counter()
-    with _compressed(backbone, spec) as compression:
-        outcomes = [value for batch in batches for value in _outcomes(backbone, task, batch)]
+    with compressed(backbone, spec) as compression:
+        outcomes = [value for batch in task.batches() for value in _outcomes(backbone, task, batch)]
     seconds = time.perf_counter() - started
     if not all(map(math.isfinite, outcomes)):
         raise FloatingPointError("an outcome is not finite")
@@ -171,23 +160,6 @@ def _outcomes(backbone: Backbone, task: Task[Any, Any], batch: Any) -> list[floa
     with task.prepared(backbone, batch):
         outcomes: list[float] = task.outcomes(backbone, batch).tolist()
     return outcomes
-
-
-def _latency(
-    backbone: Backbone, task: Task[Any, Any], spec: TrialSpec, sample: Any
-) -> PairedLatency | None:
-    if spec.measure.latency_pairs == 0:
-        return None
-
-    def baseline() -> None:
-        task.outcomes(backbone, sample)
-
-    def variant() -> None:
-        with _compressed(backbone, spec):
-            task.outcomes(backbone, sample)
-
-    with task.prepared(backbone, sample):
-        return measure_latency(baseline, variant, spec.measure.latency_pairs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,9 +191,9 @@ class _Baseline:
 
 
 @cache
-def _baseline_cost(weights: AnyWeights, task: Task[Any, Any], measure: MeasureSpec) -> _Baseline:
-    backbone = _backbone(weights)
-    sample = task.cost_batch(backbone, measure.latency_batch)
+def _baseline_cost(weights: AnyWeights, task: Task[Any, Any], batch: int) -> _Baseline:
+    backbone = warm_backbone(weights)
+    sample = task.cost_batch(backbone, batch)
     with backbone.uncompressed() as compression:
         cost = measure_cost(lambda: task.outcomes(backbone, sample))
     return _Baseline(cost, _Held.of(compression))
@@ -253,7 +225,8 @@ def _drawn(weights: RandomWeights) -> Backbone:
     return adapter_for(config).drawn(config, getattr(torch, weights.dtype), weights.seed)
 
 
-def _backbone(weights: AnyWeights) -> Backbone:
+def warm_backbone(weights: AnyWeights) -> Backbone:
+    """The model, as this process holds it already or opened and kept."""
     if isinstance(weights, Weights):
         return _opened(weights)
     if weights not in _DRAWN:
@@ -271,12 +244,13 @@ _DRAWN: dict[RandomWeights, Backbone] = {}
 """The model with random weights that this process used last."""
 
 
-def _failure(error: Exception) -> dict[str, Any]:
+def failure_of(error: Exception) -> dict[str, Any]:
+    """What failed, and why, as fields of a result."""
     kind = _kind_of(error)
     text = str(error) or type(error).__name__
     if kind is FailureKind.BUG:
         text = f"{type(error).__name__}: {text}\n{traceback.format_exc()}"
-    return {"state": TrialState.FAILED, "failure": kind, "error": text}
+    return {"failure": kind, "error": text}
 
 
 def _kind_of(error: Exception) -> FailureKind:

@@ -8,12 +8,16 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from orchestrator import device
+from sweeps.timing import TimingResult, TimingSpec
 from sweeps.trial import FailureKind, TrialResult, TrialSpec, TrialState
 
 Runner = Callable[[TrialSpec], TrialResult]
+Timer = Callable[[TimingSpec], TimingResult]
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -43,17 +47,27 @@ def named(name: str) -> Any:
 class Worker:
     """Runs trials one after the other; what the runner caches stays warm between them."""
 
-    def __init__(self, runner: str) -> None:
-        self._name = runner
+    def __init__(self, runner: str, timer: str) -> None:
+        self._runner, self._timer = runner, timer
 
-    def prepare(self) -> str:
-        """Import the runner; returns the worker's name."""
-        self._run: Runner = named(self._name)
-        return f"{platform.node()}:{os.getpid()}"
+    def prepare(self) -> tuple[str, tuple[str, ...]]:
+        """Import the runner; returns the worker's name and the devices that it computes on."""
+        self._run: Runner = named(self._runner)
+        return f"{platform.node()}:{os.getpid()}", device.devices()
 
     def run(self, specs: Sequence[TrialSpec]) -> list[TrialResult]:
         """One result per spec, in order; an exception is a result too."""
-        return [self._run_one(spec) for spec in specs]
+        with device.shared(device.devices()):
+            return [self._run_one(spec) for spec in specs]
+
+    def time(self, specs: Sequence[TimingSpec]) -> list[TimingResult]:
+        """One result per spec, with the device to itself as far as sweeps go.
+
+        Whoever calls sees to it that no other worker of the same pool has a job there; other pools
+        wait, or are waited for.
+        """
+        with device.alone(device.devices()):
+            return [self._time_one(spec) for spec in specs]
 
     def _run_one(self, spec: TrialSpec) -> TrialResult:
         started_at, started = datetime.now(UTC), time.perf_counter()
@@ -64,6 +78,38 @@ class Worker:
             seconds = time.perf_counter() - started
             worker = f"{platform.node()}:{os.getpid()}"
             return failed(spec, FailureKind.BUG, summary, started_at, seconds, worker)
+
+    def _time_one(self, spec: TimingSpec) -> TimingResult:
+        started_at, started = datetime.now(UTC), time.perf_counter()
+        timer: Timer = named(self._timer)
+        try:
+            return replace(timer(spec), in_lane=True)
+        except Exception as error:
+            summary = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+            seconds = time.perf_counter() - started
+            worker = f"{platform.node()}:{os.getpid()}"
+            return failed_timing(spec, FailureKind.BUG, summary, started_at, seconds, worker)
+
+
+def failed_timing(
+    spec: TimingSpec,
+    failure: FailureKind,
+    error: str,
+    started_at: datetime,
+    seconds: float,
+    worker: str,
+) -> TimingResult:
+    """A timing without numbers."""
+    return TimingResult(
+        trial_id=spec.trial.id,
+        batch=spec.batch,
+        started_at=started_at,
+        seconds=seconds,
+        worker=worker,
+        device=worker.partition(":")[0],
+        failure=failure,
+        error=error,
+    )
 
 
 def failed(

@@ -12,7 +12,10 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.worker import named
+from sweeps.timing import TimingResult
 from sweeps.trial import TrialResult
+
+Result = TrialResult | TimingResult
 
 MIRROR_CHUNK = 4
 """Trials mirrored in one call: about a quarter of a second's work."""
@@ -23,7 +26,7 @@ MAX_FAILURES = 3
 class Ledger(Protocol):
     """Where results become durable. Recording a result twice changes nothing."""
 
-    def record(self, results: Sequence[TrialResult]) -> None:
+    def record(self, results: Sequence[Result]) -> None:
         """Durable when it returns."""
         ...
 
@@ -43,7 +46,7 @@ class StoreLedger:
         self._store.prepare()
         self._mirror = MlflowMirror(url)
 
-    def record(self, results: Sequence[TrialResult]) -> None:
+    def record(self, results: Sequence[Result]) -> None:
         """One transaction for all."""
         self._store.record(results)
 
@@ -62,7 +65,7 @@ class Writer:
         """Open the databases; their first migrations take seconds."""
         assert self._ledger
 
-    def record(self, results: Sequence[TrialResult]) -> None:
+    def record(self, results: Sequence[Result]) -> None:
         """Durable when it returns."""
         self._ledger.record(results)
 
@@ -96,8 +99,8 @@ class Recorder:
 
     def __init__(self, ledger: str, url: str) -> None:
         self._arguments = (ledger, url)
-        self._waiting: list[TrialResult] = []
-        self._sent: list[TrialResult] = []
+        self._waiting: list[Result] = []
+        self._sent: list[Result] = []
         self._ack: Any = None
         self._mirroring: Any = None
         self._failures = 0
@@ -115,6 +118,11 @@ class Recorder:
         return len(self._waiting) + len(self._sent)
 
     @property
+    def quiet(self) -> bool:
+        """Whether the writer does nothing at the moment."""
+        return self._ack is None and self._mirroring is None
+
+    @property
     def refs(self) -> list[Any]:
         """What to wait for; give what is ready to :meth:`settle`."""
         return [ref for ref in (self._ack, self._mirroring) if ref is not None]
@@ -127,12 +135,12 @@ class Recorder:
             raise error.cause from error
         self.mirror()
 
-    def add(self, result: TrialResult) -> None:
+    def add(self, result: Result) -> None:
         """Take a result."""
         self._waiting.append(result)
         self._send()
 
-    def settle(self, ref: Any) -> list[TrialResult]:
+    def settle(self, ref: Any) -> list[Result]:
         """Results that became durable with ``ref``, one of :attr:`refs`.
 
         Raises RuntimeError from the cause when recording keeps failing.
@@ -176,7 +184,7 @@ class Recorder:
                 self._sent, self._waiting = self._waiting, []
             self._ack = self._actor.record.remote(self._sent)
 
-    def _settle_record(self) -> list[TrialResult]:
+    def _settle_record(self) -> list[Result]:
         ack, self._ack = self._ack, None
         try:
             ray.get(ack)

@@ -21,7 +21,7 @@ from store.loss import Loss, chances_in_order, sure, sure_of_all
 from store.paired import QUALITY, Paired, Resampled
 from store.uncertainty import ROUNDING
 
-MORE_IS_BETTER: Final = frozenset({"num_examples"})
+MORE_IS_BETTER: Final = frozenset({"num_examples", "latency_confidence", "latency_pairs"})
 
 
 @dataclass(frozen=True, slots=True)

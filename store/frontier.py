@@ -2,9 +2,10 @@
 
 Pure functions of points, or of anything with a ``workload`` and ``metrics``. Workloads never
 compete with each other. A point without a value for an objective (a KV size in a model without a
-cache), or with one that is only simulated, is left out of that frontier, and so is from every
-frontier a point whose quality was not measured: what is cheapest wins there, whatever it breaks.
-Points that are equal in every objective are on it together.
+cache), or with one that is only simulated or was timed outside the measurement lane, is left out of
+that frontier, and so is from every frontier a point whose quality was not measured: what is
+cheapest wins there, whatever it breaks. Points that are equal in every objective are on it
+together.
 
 Dominance and hypervolume are exact, from moocore (https://multi-objective.github.io/moocore).
 """
@@ -28,7 +29,8 @@ Floats = NDArray[np.float64]
 RELATIVE = frozenset(
     {
         *("tokens", "flops", "kv", "weights", "attended", "steps", "peak_memory"),
-        *("latency", "latency_low", "latency_high"),
+        *("latency", "latency_low", "latency_high", "latency_p95"),
+        *("device_memory", "energy"),
     }
 )
 """Costs that are fractions of the uncompressed baseline's."""
@@ -50,6 +52,11 @@ class Row(Protocol):
     @property
     def simulated(self) -> Collection[str]:
         """Metrics whose saving is only simulated: no place on a frontier over them."""
+        ...
+
+    @property
+    def outside_lane(self) -> Collection[str]:
+        """Metrics that were taken while other trials ran: no place there either."""
         ...
 
 
@@ -131,15 +138,18 @@ def select(
     upper, lower = maximum or {}, minimum or {}
     for name in (*upper, *lower):
         _check_metric(name)
-    inside = [point for point in points if within(point.metrics, upper, lower)]
+    inside = [point for point in points if within(point, upper, lower)]
     return frontier(inside, objectives)
 
 
-def within(
-    metrics: Mapping[str, Number | None], upper: Mapping[str, float], lower: Mapping[str, float]
-) -> bool:
+def in_lane(point: Row, name: str) -> Number | None:
+    """A metric, or None if it was taken while other trials ran."""
+    return None if name in point.outside_lane else point.metrics[name]
+
+
+def within(point: Row, upper: Mapping[str, float], lower: Mapping[str, float]) -> bool:
     """Whether every bounded metric has a value and keeps to its bounds, ends included."""
-    values = {name: metrics[name] for name in (*upper, *lower)}
+    values = {name: in_lane(point, name) for name in (*upper, *lower)}
     known = {name: value for name, value in values.items() if value is not None}
     return (
         len(known) == len(values)
@@ -174,6 +184,11 @@ class SeedGroup:
     spread: dict[str, Spread | None]
     """None where a seed has no value."""
     simulated: frozenset[str]
+    outside_lane: frozenset[str] = frozenset()
+    disturbed: frozenset[str] = frozenset()
+    """What may have disturbed its timings."""
+    devices: frozenset[str] = frozenset()
+    """What they were taken on."""
 
     @property
     def metrics(self) -> dict[str, Number | None]:
@@ -209,6 +224,9 @@ def _seed_group(points: Sequence[Point]) -> SeedGroup:
         trials=tuple(point.trial for point in points),
         spread={name: _spread([p.metrics[name] for p in points]) for name in first.metrics},
         simulated=frozenset().union(*(point.simulated for point in points)),
+        outside_lane=frozenset().union(*(point.outside_lane for point in points)),
+        disturbed=frozenset().union(*(point.disturbed for point in points)),
+        devices=frozenset(point.device for point in points if point.device is not None),
     )
 
 
@@ -231,7 +249,7 @@ def objective_values(
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """Values [points, objectives], and which points have all of them."""
     rows = [
-        [None if name in point.simulated else point.metrics[name] for name in objectives]
+        [None if name in point.simulated else in_lane(point, name) for name in objectives]
         for point in points
     ]
     shape = len(points), len(objectives)

@@ -103,8 +103,9 @@ class _Teller:
                 self._begin(event)
             case OutboxKind.SWEEP_ENDED:
                 self._end(event)
-            case OutboxKind.TRIAL_FINISHED | OutboxKind.TRIAL_FAILED:
-                self._trial(event)
+            case OutboxKind.TRIAL_FINISHED | OutboxKind.TRIAL_FAILED | OutboxKind.TRIAL_TIMED:
+                if event.sequence not in self._content.superseded:
+                    self._trial(event)
 
     def _begin(self, event: Event) -> None:
         run_id = self._sweep_run(event)
@@ -123,7 +124,10 @@ class _Teller:
             return  # it was run again, and a later event says so
         run_id = self._trial_run(event, trial)
         failure = words.failure_tags(trial.failure, trial.error) if trial.failure else {}
-        self._runs.log(run_id, trial.ended_at, trial.metrics, words.params(trial.spec), failure)
+        tags = failure | words.timing_tags(trial.timing)
+        self._runs.log(run_id, trial.ended_at, trial.own_metrics, words.params(trial.spec), tags)
+        if trial.timing is not None and trial.timing.in_lane:
+            self._runs.log(run_id, trial.timing.ended_at, trial.timing.metrics)
         self._runs.end(run_id, trial.state.upper(), trial.ended_at)
 
     def _sweep_run(self, event: Event) -> str:

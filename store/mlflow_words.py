@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from sweeps.trial import TrialSpec
 
@@ -59,6 +60,36 @@ FAILURE_TAGS = ("failure", "error")
 def failure_tags(failure: str, error: str | None) -> dict[str, str]:
     """Why a trial failed."""
     return dict(zip(FAILURE_TAGS, (failure, (error or "")[:_LONGEST]), strict=True))
+
+
+class Timed(Protocol):
+    """Where and how a timing was taken."""
+
+    @property
+    def in_lane(self) -> bool:
+        """Whether no other trial used the device meanwhile."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """What it ran on."""
+        ...
+
+    @property
+    def disturbed(self) -> Sequence[str]:
+        """What may have disturbed it."""
+        ...
+
+
+def timing_tags(timing: Timed | None) -> dict[str, str]:
+    """What to know about a trial's times before believing them; nothing where there are none."""
+    if timing is None:
+        return {}
+    return {
+        "in_lane": str(timing.in_lane).lower(),
+        "device": timing.device,
+        "disturbed": "; ".join(timing.disturbed) or "no",
+    }
 
 
 def params(spec: TrialSpec) -> dict[str, str]:

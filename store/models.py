@@ -24,6 +24,7 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
+    UniqueConstraint,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -37,6 +38,7 @@ class OutboxKind(StrEnum):
     SWEEP_BEGUN = "sweep-begun"
     TRIAL_FINISHED = "trial-finished"
     TRIAL_FAILED = "trial-failed"
+    TRIAL_TIMED = "trial-timed"
     SWEEP_ENDED = "sweep-ended"
 
 
@@ -117,6 +119,8 @@ class Trial(Base):
     keep_ratio: Mapped[float]
     """Nominal fraction kept, in (0, 1]."""
     seed: Mapped[int] = mapped_column(BigInteger)
+    batch: Mapped[int]
+    """Examples that costs were counted on; timings at this batch size are the point's."""
     spec: Mapped[dict[str, Any]]
     state: Mapped[TrialState | None]
 
@@ -178,7 +182,7 @@ class Attempt(Base):
 
 
 class Measurement(Base):
-    """Numbers of a finished trial, one column for each field of :class:`sweeps.trial.Metrics`."""
+    """Numbers of a finished trial: fields of :class:`sweeps.trial.Metrics` that are no times."""
 
     __tablename__ = "paretoken_measurements"
 
@@ -198,13 +202,54 @@ class Measurement(Base):
     steps: Mapped[float | None]
     peak_memory: Mapped[float]
     peak_bytes: Mapped[int] = mapped_column(BigInteger)
-    compressor_seconds: Mapped[float | None]
-    compressor_share: Mapped[float | None]
+    simulated: Mapped[list[str]] = mapped_column(JSON)
+
+
+class Timing(Base):
+    """One timing of a trial, a column for each field of :class:`sweeps.times.Times`.
+
+    Every repetition is a row, and so are the times that a trial took of itself, outside the lane.
+    """
+
+    __tablename__ = "paretoken_timings"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    trial_id: Mapped[str] = mapped_column(ForeignKey("paretoken_trials.id"))
+    batch: Mapped[int]
+    """Examples in one run."""
+    started_at: Mapped[datetime]
+    seconds: Mapped[float]
+    """Wall time of the attempt."""
+    worker: Mapped[str] = mapped_column(Text)
+    device: Mapped[str] = mapped_column(Text)
+    in_lane: Mapped[bool]
+    """Whether no other trial used the device meanwhile."""
+    quiet: Mapped[bool]
+    """In the lane, and nothing disturbed it."""
+    disturbed: Mapped[list[str]] = mapped_column(JSON)
+    """What may have, a sentence each."""
+    conditions: Mapped[dict[str, Any]]
+    """Load, clocks and the like."""
+    failure: Mapped[FailureKind | None]
+    error: Mapped[str | None] = mapped_column(Text)
+    environment_id: Mapped[str] = mapped_column(ForeignKey("paretoken_environments.id"))
     latency: Mapped[float | None]
     latency_low: Mapped[float | None]
     latency_high: Mapped[float | None]
+    latency_confidence: Mapped[float | None]
+    latency_pairs: Mapped[int | None]
+    latency_p95: Mapped[float | None]
     latency_seconds: Mapped[float | None]
-    simulated: Mapped[list[str]] = mapped_column(JSON)
+    latency_p95_seconds: Mapped[float | None]
+    baseline_seconds: Mapped[float | None]
+    compressor_seconds: Mapped[float | None]
+    compressor_share: Mapped[float | None]
+    device_memory: Mapped[float | None]
+    device_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    energy: Mapped[float | None]
+    energy_joules: Mapped[float | None]
+
+    __table_args__ = (UniqueConstraint("trial_id", "batch", "started_at", "worker"),)
 
 
 class Outcomes(Base):

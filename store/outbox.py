@@ -12,7 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, tuple_, update
+from sqlalchemy.orm import aliased
 
+from store import timings
 from store.mlflow_words import Label
 from store.models import (
     Attempt,
@@ -22,9 +24,10 @@ from store.models import (
     OutboxRow,
     Sweep,
     SweepTrial,
+    Timing,
     Trial,
 )
-from store.records import METRIC_NAMES, Number
+from store.records import MEASURED, TIMES, Number
 from store.statements import insert_new, last_attempt
 from sweeps.trial import FailureKind, TrialSpec, TrialState
 
@@ -75,11 +78,30 @@ class TrialRecord:
     error: str | None
     metrics: dict[str, Number]
     """Those that were measured; empty for a failed trial."""
+    timing: TimingRecord | None = None
+
+    @property
+    def own_metrics(self) -> dict[str, Number]:
+        """What the attempt measured itself: its times as well, where no lane took better ones."""
+        if self.timing is None or self.timing.in_lane:
+            return self.metrics
+        return self.metrics | self.timing.metrics
 
     @property
     def ended_at(self) -> datetime:
         """UTC."""
         return self.started_at + timedelta(seconds=self.seconds)
+
+
+@dataclass(frozen=True)
+class TimingRecord:
+    """The timing that counts for a trial."""
+
+    in_lane: bool
+    device: str
+    disturbed: list[str]
+    ended_at: datetime
+    metrics: dict[str, Number]
 
 
 @dataclass(frozen=True)
@@ -99,6 +121,8 @@ class Content:
     labels: dict[Key, Label]
     """Of trials that the sweep's current plan still holds."""
     sweeps: dict[int, SweepRecord]
+    superseded: frozenset[int]
+    """Numbers of events about trials that a later one is about, and that tells everything."""
 
 
 def pending(connection: Connection, limit: int) -> list[Event]:
@@ -156,7 +180,24 @@ def content(connection: Connection, events: Sequence[Event]) -> Content:
         trials=_trials(connection, trial_ids),
         labels=_labels(connection, trial_ids),
         sweeps=_sweeps(connection, sweep_ids),
+        superseded=_superseded(connection, events),
     )
+
+
+def _superseded(connection: Connection, events: Sequence[Event]) -> frozenset[int]:
+    later = aliased(OutboxRow)
+    query = select(OutboxRow.sequence).where(
+        OutboxRow.sequence.in_([event.sequence for event in events]),
+        select(later.sequence)
+        .where(
+            later.sweep_id == OutboxRow.sweep_id,
+            later.trial_id == OutboxRow.trial_id,
+            later.sequence > OutboxRow.sequence,
+            later.done_at.is_(None),
+        )
+        .exists(),
+    )
+    return frozenset(connection.execute(query).scalars())
 
 
 def _trials(connection: Connection, trial_ids: Collection[str]) -> dict[str, TrialRecord]:
@@ -169,14 +210,51 @@ def _trials(connection: Connection, trial_ids: Collection[str]) -> dict[str, Tri
             Attempt.seconds,
             Attempt.failure,
             Attempt.error,
-            *(getattr(Measurement, name) for name in METRIC_NAMES),
+            *(getattr(Measurement, name) for name in MEASURED),
         )
         .select_from(Trial)
         .join(Attempt, Attempt.id == last_attempt())
         .outerjoin(Measurement, Measurement.trial_id == Trial.id)
         .where(Trial.id.in_(trial_ids))
     )
-    return {row[0]: _trial_record(*row[1:]) for row in connection.execute(query)}
+    timed = _timings(connection, trial_ids)
+    rows = connection.execute(query)
+    return {row[0]: _trial_record(timed.get(row[0]), *row[1:]) for row in rows}
+
+
+def _timings(connection: Connection, trial_ids: Collection[str]) -> dict[str, TimingRecord]:
+    query = (
+        select(
+            Trial.id,
+            Timing.in_lane,
+            Timing.device,
+            Timing.disturbed,
+            Timing.started_at,
+            Timing.seconds,
+            *(getattr(Timing, name) for name in TIMES),
+        )
+        .select_from(Trial)
+        .join(Timing, Timing.id == timings.counting())
+        .where(Trial.id.in_(trial_ids))
+    )
+    return {row[0]: _timing_record(*row[1:]) for row in connection.execute(query)}
+
+
+def _timing_record(
+    in_lane: bool,
+    device: str,
+    disturbed: list[str],
+    started_at: datetime,
+    seconds: float,
+    *numbers: Number | None,
+) -> TimingRecord:
+    ended_at = started_at + timedelta(seconds=seconds)
+    return TimingRecord(in_lane, device, disturbed, ended_at, _known(TIMES, numbers))
+
+
+def _known(names: Sequence[str], numbers: Sequence[Number | None]) -> dict[str, Number]:
+    named = zip(names, numbers, strict=True)
+    return {name: value for name, value in named if value is not None}
 
 
 def _labels(connection: Connection, trial_ids: Collection[str]) -> dict[Key, Label]:
@@ -205,6 +283,7 @@ def _runs(connection: Connection, keys: Sequence[Key]) -> dict[Key, str | None]:
 
 
 def _trial_record(
+    timing: TimingRecord | None,
     spec: dict[str, Any],
     state: TrialState,
     started_at: datetime,
@@ -213,7 +292,6 @@ def _trial_record(
     error: str | None,
     *numbers: Number | None,
 ) -> TrialRecord:
-    named = zip(METRIC_NAMES, numbers, strict=True)
-    metrics = {name: value for name, value in named if value is not None}
+    metrics = _known(MEASURED, numbers)
     validated = TrialSpec.model_validate(spec)
-    return TrialRecord(validated, state, started_at, seconds, failure, error, metrics)
+    return TrialRecord(validated, state, started_at, seconds, failure, error, metrics, timing)

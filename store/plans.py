@@ -96,6 +96,7 @@ def _trial_row(spec: TrialSpec) -> dict[str, Any]:
         "schedule": spec.schedule.label,
         "keep_ratio": spec.keep_ratio,
         "seed": spec.seed,
+        "batch": spec.measure.batch,
         "spec": spec.model_dump(mode="json"),
     }
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, Text, cast, func, select, tuple_
+from sqlalchemy import Row, Select, Text, and_, cast, false, func, select, tuple_
 
-from store.models import Attempt, Impossible, Measurement, Sweep, SweepTrial, Trial
-from store.records import METRIC_NAMES, Point
+from store import timings
+from store.models import Attempt, Impossible, Measurement, Sweep, SweepTrial, Timing, Trial
+from store.records import MEASURED, METRIC_NAMES, TIMES, Point
 from store.statements import last_attempt, num_attempts
+from sweeps.times import TIME_METRICS
 from sweeps.trial import Metrics, TrialState
 
 CONFIGURATION = (Trial.method, Trial.schedule, Trial.keep_ratio)
@@ -31,6 +33,7 @@ def sweeps() -> Select[*tuple[Any, ...]]:
             Sweep.updated_at,
             Sweep.seconds,
             Sweep.utilisation,
+            func.coalesce(counts.c.timed, 0),
         )
         .outerjoin(counts, counts.c.sweep_id == Sweep.id)
         .order_by(Sweep.updated_at.desc(), Sweep.id.desc())
@@ -44,6 +47,7 @@ def _counts() -> Any:
             func.count().label("planned"),
             func.count().filter(Trial.state == TrialState.FINISHED).label("finished"),
             func.count().filter(Trial.state == TrialState.FAILED).label("failed"),
+            func.count().filter(_is_timed()).label("timed"),
         )
         .join(Trial, Trial.id == SweepTrial.trial_id)
         .group_by(SweepTrial.sweep_id)
@@ -51,8 +55,22 @@ def _counts() -> Any:
     )
 
 
-def points(sweep_id: int) -> Select[*tuple[Any, ...]]:
-    """Fields of :class:`store.records.Point` in the plan's order, then each metric."""
+def _is_timed() -> Any:
+    """Whether the trial has numbers from the lane at its own batch size."""
+    rows = select(Timing.id).where(
+        Timing.trial_id == Trial.id,
+        Timing.batch == Trial.batch,
+        Timing.in_lane,
+        Timing.failure.is_(None),
+    )
+    return and_(Trial.state == TrialState.FINISHED, rows.correlate(Trial).exists())
+
+
+def points(sweep_id: int, batch: int | None = None) -> Select[*tuple[Any, ...]]:
+    """Fields of :class:`store.records.Point` in the plan's order, then each metric.
+
+    Times are those at ``batch``, or at the batch size that the trial's costs were counted on.
+    """
     return (
         select(
             SweepTrial.workload,
@@ -66,10 +84,15 @@ def points(sweep_id: int) -> Select[*tuple[Any, ...]]:
             cast(Measurement.tokens_per_layer, Text),
             cast(Trial.spec, Text),
             cast(Measurement.simulated, Text),
-            *(getattr(Measurement, name) for name in METRIC_NAMES),
+            Timing.in_lane,
+            cast(Timing.disturbed, Text),
+            Timing.device,
+            *(getattr(Measurement, name) for name in MEASURED),
+            *(getattr(Timing, name) for name in TIMES),
         )
         .join(Trial, Trial.id == SweepTrial.trial_id)
         .join(Measurement, Measurement.trial_id == Trial.id)
+        .outerjoin(Timing, Timing.id == timings.counting(batch))
         .where(SweepTrial.sweep_id == sweep_id)
         .order_by(SweepTrial.position)
     )
@@ -78,25 +101,36 @@ def points(sweep_id: int) -> Select[*tuple[Any, ...]]:
 def point(row: Row[*tuple[Any, ...]]) -> Point:
     """One answer to :func:`points`."""
     fields: Sequence[Any] = row
-    metrics = dict(zip(METRIC_NAMES, fields[-len(METRIC_NAMES) :], strict=True))
-    return Point(*(*fields[: -len(METRIC_NAMES)], metrics))
+    numbers = len(fields) - len(METRIC_NAMES)
+    metrics = dict(zip(METRIC_NAMES, fields[numbers:], strict=True))
+    in_lane, disturbed, device = fields[numbers - 3 : numbers]
+    timing = {"in_lane": bool(in_lane), "disturbed_json": disturbed or "[]", "device": device}
+    return Point(*(*fields[: numbers - 3], metrics), **timing)
 
 
 def candidates(sweep_id: int, names: Sequence[str]) -> Select[*tuple[Any, ...]]:
     """Fields of :class:`store.records.Candidate` in no order, then these metrics.
 
-    Of 100,000 trials this takes a fraction of what :func:`points` takes.
+    Of 100,000 trials this takes a fraction of what :func:`points` takes; times, which are looked
+    for only where they are among the metrics, take longer.
     """
-    return (
+    timed = any(name in TIMES for name in names)
+    columns = (getattr(Timing if name in TIMES else Measurement, name) for name in names)
+    query = (
         select(
             SweepTrial.workload,
             SweepTrial.trial_id,
             cast(Measurement.simulated, Text),
-            *(getattr(Measurement, name) for name in names),
+            Timing.in_lane if timed else false(),
+            *columns,
         )
         .join(Measurement, Measurement.trial_id == SweepTrial.trial_id)
         .where(SweepTrial.sweep_id == sweep_id)
     )
+    if not timed:
+        return query
+    with_trial = query.join(Trial, Trial.id == SweepTrial.trial_id)
+    return with_trial.outerjoin(Timing, Timing.id == timings.counting())
 
 
 def of_configurations(
@@ -129,8 +163,17 @@ def failures(sweep_id: int) -> Select[*tuple[Any, ...]]:
 
 def metrics(trial_id: str) -> Select[*tuple[Any, ...]]:
     """Fields of :class:`sweeps.trial.Metrics`."""
-    columns = [getattr(Measurement, name) for name in Metrics.model_fields]
-    return select(*columns).where(Measurement.trial_id == trial_id)
+    columns = [
+        getattr(Timing if name in TIME_METRICS else Measurement, name)
+        for name in Metrics.model_fields
+    ]
+    return (
+        select(*columns)
+        .select_from(Measurement)
+        .join(Trial, Trial.id == Measurement.trial_id)
+        .outerjoin(Timing, Timing.id == timings.counting())
+        .where(Measurement.trial_id == trial_id)
+    )
 
 
 def finished_attempts(sweep_id: int) -> Select[*tuple[Any, ...]]:

@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sweeps.times import TIME_METRICS, Times
 from sweeps.trial import FailureKind, Metrics
 
 Number = int | float
 
 NOT_NUMBERS = frozenset({"tokens_per_layer", "simulated"})
-METRIC_NAMES = tuple(name for name in Metrics.model_fields if name not in NOT_NUMBERS)
+MEASURED = tuple(
+    name for name in Metrics.model_fields if name not in NOT_NUMBERS and name not in TIME_METRICS
+)
+"""Every metric that is one number and no time."""
+TIMES = tuple(Times.model_fields)
+METRIC_NAMES = (*MEASURED, *TIMES)
 """Every metric that is one number."""
 
 _NONE: frozenset[str] = frozenset()
@@ -44,6 +50,21 @@ class Point:
     simulated_json: str
     metrics: dict[str, Number | None]
     """Every metric that is one number, by the names of :class:`sweeps.trial.Metrics`."""
+    in_lane: bool = False
+    """Whether its times were taken in the measurement lane."""
+    disturbed_json: str = "[]"
+    device: str | None = None
+    """What they were taken on."""
+
+    @property
+    def outside_lane(self) -> frozenset[str]:
+        """Metrics that were taken while other trials ran: no place on a frontier over them."""
+        return _NONE if self.in_lane else TIME_METRICS
+
+    @property
+    def disturbed(self) -> list[str]:
+        """What may have disturbed the timing."""
+        return list(json.loads(self.disturbed_json))
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -73,6 +94,8 @@ class Candidate:
     workload: str
     trial: str
     simulated_json: str
+    in_lane: bool
+    """Whether its times were taken in the measurement lane; False where none was asked for."""
     metrics: dict[str, Number | None]
     """Those that were asked for, and the quality."""
 
@@ -80,6 +103,11 @@ class Candidate:
     def simulated(self) -> frozenset[str]:
         """Metrics whose saving is only simulated."""
         return _names(self.simulated_json)
+
+    @property
+    def outside_lane(self) -> frozenset[str]:
+        """Metrics that were taken while other trials ran: no place on a frontier over them."""
+        return _NONE if self.in_lane else TIME_METRICS
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +124,8 @@ class SweepStatus:
     seconds: float | None
     """Wall time of the last run that ended."""
     utilisation: float | None
+    timed: int
+    """Finished trials that have been timed in the measurement lane."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from store import imports, neighbours, plans, queries, results
+from store import imports, neighbours, plans, queries, results, timings
 from store.database import Database
 from store.difference import StoredTrial
 from store.importing.collection import Collection
@@ -25,6 +25,7 @@ from store.records import Candidate, Failure, Point, SweepStatus
 from store.serialization import ExampleOutcomes, from_parquet, to_parquet
 from store.statements import portions
 from store.url import masked
+from sweeps.timing import TimingResult
 from sweeps.trial import Metrics, TrialResult, TrialSpec, TrialState
 
 if TYPE_CHECKING:
@@ -103,20 +104,28 @@ class Store:
             sweep_id = plans.sweep_id(connection, name)
             plans.end(connection, sweep_id, seconds, utilisation, counts)
 
-    def record(self, attempts: Sequence[TrialResult]) -> None:
+    def record(self, attempts: Sequence[TrialResult | TimingResult]) -> None:
         """Keep these attempts, in order and in one transaction: all of them or none.
 
-        Attempts at trials that are already finished are dropped. Raises ValueError for a trial that
-        no sweep has planned.
+        Attempts at trials that are already finished are dropped, repeated timings are kept. Raises
+        ValueError for a trial that no sweep has planned.
         """
+        trials = [each for each in attempts if isinstance(each, TrialResult)]
+        timed = [each for each in attempts if isinstance(each, TimingResult)]
         if attempts:
             with self._database.write() as connection:
-                results.record(connection, attempts)
+                results.record(connection, trials)
+                timings.record(connection, timed)
 
     def finished(self, trial_ids: Iterable[str]) -> set[str]:
         """Those of ``trial_ids`` that need not run again."""
         with self._database.read() as connection:
             return results.finished(connection, set(trial_ids))
+
+    def timed(self, trial_ids: Iterable[str]) -> dict[tuple[str, int], int]:
+        """Trials and batch sizes that were timed in the lane, each with the most pairs of runs."""
+        with self._database.read() as connection:
+            return timings.in_lane(connection, set(trial_ids))
 
     def sweeps(self) -> list[SweepStatus]:
         """All sweeps with the counts of their current plans, the latest first."""
@@ -137,14 +146,17 @@ class Store:
         workloads = self.spec(sweep)["workloads"]
         return {name: content["objectives"] for name, content in workloads.items()}
 
-    def points(self, sweep: str, workload: str | None = None) -> list[Point]:
+    def points(
+        self, sweep: str, workload: str | None = None, batch: int | None = None
+    ) -> list[Point]:
         """Finished trials of the sweep's current plan, in its order.
 
+        Their times are those at ``batch`` examples, or at as many as their costs were counted on.
         Raises ValueError for a sweep or workload that does not exist, naming the nearest.
         """
         with self._database.read() as connection:
             sweep_id = plans.sweep_id(connection, sweep)
-            query = queries.points(sweep_id)
+            query = queries.points(sweep_id, batch)
             if workload is not None:
                 plans.require_workload(connection, sweep_id, workload)
                 query = query.where(SweepTrial.workload == workload)
@@ -165,8 +177,8 @@ class Store:
                 plans.require_workload(connection, sweep_id, workload)
                 query = query.where(SweepTrial.workload == workload)
             return [
-                Candidate(name, trial, simulated, dict(zip(names, values, strict=True)))
-                for name, trial, simulated, *values in connection.execute(query)
+                Candidate(name, trial, simulated, bool(lane), dict(zip(names, values, strict=True)))
+                for name, trial, simulated, lane, *values in connection.execute(query)
             ]
 
     def points_beside(self, sweep: str, trial_ids: Iterable[str]) -> list[Point]:

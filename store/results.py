@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
+from store import timings
 from store.models import (
     Attempt,
     Environment,
@@ -20,6 +21,7 @@ from store.models import (
 )
 from store.serialization import digest, to_parquet
 from store.statements import insert_new, portions
+from sweeps.times import TIME_METRICS
 from sweeps.trial import TrialResult, TrialState
 
 _KINDS = {
@@ -32,6 +34,7 @@ _KINDS = {
 _AMONG = Trial.id.in_(bindparam("trials", expanding=True))
 _FINISHED = select(Trial.id).where(_AMONG, Trial.state == TrialState.FINISHED)
 _LOCKED_STATES = select(Trial.id, Trial.state).where(_AMONG).order_by(Trial.id).with_for_update()
+_BATCHES = select(Trial.id, Trial.batch).where(_AMONG)
 _SET_STATE = update(Trial).where(Trial.id == bindparam("trial")).values(state=bindparam("to"))
 _TELL = insert(OutboxRow).from_select(
     ["kind", "sweep_id", "trial_id", "created_at"],
@@ -123,11 +126,23 @@ def _add_numbers(connection: Connection, results: Sequence[TrialResult]) -> None
     measurements, outcomes = [], []
     for result in results:
         assert result.metrics is not None, "a finished trial has metrics"
-        measurements.append({"trial_id": result.trial_id, **result.metrics.model_dump()})
+        numbers = result.metrics.model_dump(exclude=set(TIME_METRICS))
+        measurements.append({"trial_id": result.trial_id, **numbers})
         parquet = to_parquet(result.outcomes, result.clusters)
         outcomes.append({"trial_id": result.trial_id, "parquet": parquet})
     connection.execute(insert(Measurement), measurements)
     connection.execute(insert(Outcomes), outcomes)
+    batches = _batches(connection, [result.trial_id for result in results])
+    own = (timings.of_trial(result, batches[result.trial_id]) for result in results)
+    timings.keep(connection, [timing for timing in own if timing is not None])
+
+
+def _batches(connection: Connection, trial_ids: Sequence[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for portion in portions(trial_ids):
+        rows = connection.execute(_BATCHES, {"trials": portion})
+        found.update((row.id, row.batch) for row in rows)
+    return found
 
 
 def _tell(connection: Connection, kind: OutboxKind, trial_ids: Sequence[str]) -> None:

@@ -11,7 +11,6 @@ from sweeps.schema_parts import AsWritten
 from sweeps.trial import MeasureSpec
 
 Direction = Literal["maximize", "minimize"]
-LATENCIES: Final = ("latency", "latency_seconds")
 CACHE_COSTS: Final = ("kv", "kv_bytes")
 OBJECTIVES: Final = {
     "quality": "Mean outcome of the task's examples.",
@@ -30,6 +29,12 @@ OBJECTIVES: Final = {
     "compressor_share": "The compressor's share of the forward pass.",
     "latency": "Wall time over the baseline's, median of pairs.",
     "latency_seconds": "Median wall time per example.",
+    "latency_p95": "95th percentile of the wall time over the baseline's.",
+    "latency_p95_seconds": "95th percentile of the wall time per example.",
+    "device_memory": "Peak memory of a run on a GPU over the baseline's.",
+    "device_bytes": "Peak memory of a run on a GPU.",
+    "energy": "Energy over the baseline's, where the device reports it.",
+    "energy_joules": "Energy per example, where the device reports it.",
 }
 """Metrics that a frontier can be taken over."""
 

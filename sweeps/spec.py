@@ -25,12 +25,13 @@ from pydantic_core import InitErrorDetails
 
 from methods.places import Place
 from sweeps.choices import BackboneItem, RandomModel, TaskItem
-from sweeps.fields import CACHE_COSTS, LATENCIES, Direction, Measure, Objectives, Workers
+from sweeps.fields import CACHE_COSTS, Direction, Measure, Objectives, Workers
 from sweeps.keep import KeepItem
 from sweeps.mistakes import Loc, Mistake, Part, refuse, relocated, wrong
 from sweeps.patterns import Pattern
 from sweeps.search import Grid, SearchItem
 from sweeps.tasks import registry as tasks_registry
+from sweeps.times import TIME_METRICS
 from sweeps.trial import MeasureSpec
 from sweeps.variants import MethodItem, ScheduleChoice, ScheduleItem
 from sweeps.yaml_tree import Tree
@@ -212,8 +213,11 @@ class SweepSpec(Axes):
                 if objective in CACHE_COSTS and workload.place == "vision":
                     sentence = f"{name} has no key/value cache, so {objective!r} is not measured"
                     found.append(wrong(sentence, (*loc, objective), at_key=True))
-                if objective in LATENCIES and not self.measure.latency_pairs:
+                if objective in TIME_METRICS and not self.measure.latency_pairs:
                     sentence = f"objective {objective!r} needs measure.latency_pairs above 0"
+                    found.append(wrong(sentence, (*loc, objective), at_key=True))
+                elif objective in TIME_METRICS and self.measure.latency_of != "all":
+                    sentence = f"objective {objective!r} needs measure.latency_of: all"
                     found.append(wrong(sentence, (*loc, objective), at_key=True))
                 if objective == "quality" and not self.measure.quality:
                     sentence = f"objective 'quality' is not measured: measure lists {self._listed}"

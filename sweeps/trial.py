@@ -9,11 +9,20 @@ from datetime import datetime
 from enum import StrEnum
 from functools import cached_property, lru_cache
 from json.encoder import encode_basestring_ascii
-from typing import Any, ClassVar, Final, Literal, get_args
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    field_serializer,
+    model_validator,
+)
 
 from methods.schedule import Schedule
+from sweeps.times import Times
 
 BASELINE: Final = "identity"
 """The method that every other is compared with."""
@@ -79,21 +88,45 @@ class RandomWeights(_Hashed):
 AnyWeights = Weights | RandomWeights
 Measured = Literal["quality", "cost", "latency"]
 EVERYTHING: Final[tuple[Measured, ...]] = get_args(Measured)
+BatchSize = Annotated[int, Field(ge=1)]
+Timed = Literal["all", "frontier"]
+
+
+def _as_list(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else (value,) if type(value) is int else value
 
 
 class MeasureSpec(_Hashed):
     """What is measured, and how."""
-
-    not_hashed = frozenset({"what"})
 
     what: tuple[Measured, ...] = Field(
         default=EVERYTHING,
         description="quality and latency may be left out; costs are always measured.",
     )
     latency_pairs: int = Field(
-        default=3, ge=0, description="Alternating baseline/compressed runs; 0 measures no latency."
+        default=9,
+        ge=0,
+        description="Baseline and compressed runs in turn, alone on their device; below 6 there is "
+        "no interval of 95 % confidence, 0 measures no latency.",
     )
-    latency_batch: int = Field(default=8, ge=1, description="Examples in one timed run.")
+    latency_batch: Annotated[
+        tuple[BatchSize, ...],
+        BeforeValidator(_as_list, json_schema_input_type=BatchSize | list[BatchSize]),
+    ] = Field(
+        default=(8,),
+        min_length=1,
+        description="Examples in one timed run, or several such sizes; costs are counted, and "
+        "points compared, at the first.",
+    )
+    latency_of: Timed = Field(
+        default="all",
+        description="Which trials are timed: all, or those that the other objectives leave on the "
+        "frontier and the baseline.",
+    )
+
+    @field_serializer("latency_batch")
+    def _as_written(self, sizes: tuple[int, ...]) -> Any:
+        return sizes[0] if len(sizes) == 1 else list(sizes)
 
     @property
     def quality(self) -> bool:
@@ -102,9 +135,26 @@ class MeasureSpec(_Hashed):
 
     @cached_property
     def canonical(self) -> str:
-        """Trials that measure quality have the ids they had before there were others."""
-        content = self.model_dump(mode="json", exclude=set(self.not_hashed))
+        """How a trial is timed does not enter: times are taken apart from the rest.
+
+        Only whether it is timed at all does. Trials that are, keep the ids that three pairs gave
+        them, and those that measure quality the ids from before there were others.
+        """
+        content: dict[str, Any] = {
+            "latency_pairs": 3 if self.latency_pairs else 0,
+            "latency_batch": self.batch,
+        }
         return _canonical(content if self.quality else content | {"quality": False})
+
+    @property
+    def batch(self) -> int:
+        """Examples that costs are counted on."""
+        return self.latency_batch[0]
+
+    @property
+    def timed_batches(self) -> tuple[int, ...]:
+        """Batch sizes that are timed, each once."""
+        return tuple(dict.fromkeys(self.latency_batch)) if self.latency_pairs else ()
 
     @model_validator(mode="before")
     @classmethod
@@ -182,8 +232,8 @@ class FailureKind(StrEnum):
     BUG = "bug"
 
 
-class Metrics(_Frozen):
-    """Numbers of a finished trial.
+class Metrics(Times):
+    """Numbers of a finished trial, with those of its timing.
 
     A bare cost name is the fraction of the uncompressed baseline in the same process; a name with a
     unit is absolute. Per-example values are for one example of the task.
@@ -216,38 +266,18 @@ class Metrics(_Frozen):
     peak_memory: float
     peak_bytes: int
     """Largest sum of live tensor bytes during a forward pass of the cost batch; no weights."""
-    compressor_seconds: float | None
-    """Time in the method itself per example; None where neither quality nor latency was measured,
-    since counting operations slows everything down."""
-    compressor_share: float | None
-    """The compressor's share of the compressed forward pass."""
-    latency: float | None
-    """Median over pairs of compressed / baseline wall time; None if not measured."""
-    latency_low: float | None
-    latency_high: float | None
-    """Smallest and largest ratio over the pairs."""
-    latency_seconds: float | None
-    """Median wall time per example, compressed."""
     simulated: list[str] = Field(default_factory=list)
     """Metrics whose saving the method only simulates; they enter no frontier."""
 
-
-TIME_METRICS = frozenset(
-    {
-        "compressor_seconds",
-        "compressor_share",
-        "latency",
-        "latency_low",
-        "latency_high",
-        "latency_seconds",
-    }
-)
-"""Metrics that depend on the machine's mood; all others are the same bits everywhere."""
+    @property
+    def times(self) -> Times:
+        """The part that timing gives."""
+        return Times(**{name: getattr(self, name) for name in Times.model_fields})
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What one attempt at a trial gave."""
+    """What one attempt at a trial gave; of times only the compressor's, outside the lane."""
 
     trial_id: str
     state: TrialState

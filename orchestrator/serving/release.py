@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from methods.kvpress._environment import is_press
-from store.frontier import Direction, Objectives, frontier
+from store.frontier import Direction, Objectives, frontier, in_lane
 from store.records import METRIC_NAMES, Point
 from store.repository import Store
 from sweeps.trial import Metrics, TrialSpec
 
-COSTS = tuple(n for n in METRIC_NAMES if n not in {"quality", "quality_se", "num_examples"})
+_NO_COSTS = {"quality", "quality_se", "num_examples"}
+_NO_COSTS |= {"latency_confidence", "latency_pairs", "baseline_seconds"}
+COSTS = tuple(name for name in METRIC_NAMES if name not in _NO_COSTS)
 """Metrics that a request can limit; less is better for all of them."""
 
 
@@ -133,7 +135,8 @@ def _workload(name: str, points: list[Point], objectives: Objectives) -> Workloa
 
 
 def _configuration(point: Point) -> Configuration:
-    numbers = {**point.metrics, "tokens_per_layer": point.tokens_per_layer}
+    honest = {name: in_lane(point, name) for name in METRIC_NAMES}
+    numbers = {**honest, "tokens_per_layer": point.tokens_per_layer}
     return Configuration(
         trial=point.trial,
         spec=TrialSpec.model_validate(point.spec),

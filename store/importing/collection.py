@@ -52,6 +52,11 @@ class ImportedPoint(BaseModel):
         """None is known to be: what the source says is taken as it stands, and never mixed."""
         return frozenset()
 
+    @property
+    def outside_lane(self) -> frozenset[str]:
+        """The same goes for how it was timed."""
+        return frozenset()
+
 
 @dataclass(frozen=True)
 class Collection:

@@ -48,6 +48,8 @@ def point(
         spec_json="{}",
         simulated_json="[]",
         metrics=_metrics(workload, keep) | metrics,
+        in_lane=True,
+        device="node/cpu",
     )
 
 
@@ -92,5 +94,14 @@ def _metrics(workload: str, keep: float) -> dict[str, int | float | None]:
         "latency": cost + 0.1,
         "latency_low": cost + 0.05,
         "latency_high": cost + 0.2,
+        "latency_confidence": 0.961,
+        "latency_pairs": 9,
+        "latency_p95": cost + 0.15,
         "latency_seconds": 2e-3 * cost,
+        "latency_p95_seconds": 2.2e-3 * cost,
+        "baseline_seconds": 2e-3,
+        "device_memory": None,
+        "device_bytes": None,
+        "energy": None,
+        "energy_joules": None,
     }

@@ -13,13 +13,16 @@ from rich.console import Console
 from dashboards.rows import rows_of, short_list
 from dashboards.tables import frontier_table
 from orchestrator.serving.release import release_of
-from orchestrator.trial import _backbone, open_backbone, run_trial
+from orchestrator.timing import run_timing
+from orchestrator.trial import open_backbone, run_trial, warm_backbone
 from store.paired import UnanswerableError, load
 from store.repository import Store
 from sweeps.load import parse_sweep
 from sweeps.plan import plan
 from sweeps.spec import SweepSpec
-from sweeps.trial import TIME_METRICS, Metrics
+from sweeps.times import TIME_METRICS
+from sweeps.timing import TimingSpec
+from sweeps.trial import Metrics
 from tests.shapes import save_shape
 
 SWEEP = """
@@ -98,7 +101,7 @@ def test_the_same_shape_costs_the_same_whatever_its_weights(
     ours = {"cache": "snapkv", "vision": "tome", "grid": "divprune"}
     specs = {t.workload: t.spec for t in planned if ours.get(t.workload) == t.spec.method.id}
     for workload, spec in specs.items():
-        _backbone(spec.backbone).model.save_pretrained(tmp_path / workload)
+        warm_backbone(spec.backbone).model.save_pretrained(tmp_path / workload)
     text = SWEEP.format(measure="[cost]", vision="x", llama="x", llava="x", qwen="x")
     visual, grid = text.index("  visual:"), text.index("  grid:")
     text = text[:visual] + text[grid:]
@@ -125,13 +128,17 @@ def test_weights_are_the_same_bits_for_a_seed_and_leave_other_draws_alone(folder
     )
 
 
-def test_times_come_with_latency(folder: Path) -> None:
+def test_shapes_can_be_timed(folder: Path) -> None:
     spec = sweep(folder, "{what: [cost, latency], latency_pairs: 1}")
     trials = {(t.workload, t.spec.method.id): t.spec for t in plan(spec).trials}
-    metrics = run_trial(trials["cache", "snapkv"]).metrics
-    assert metrics
-    assert metrics.quality is None
-    assert all(getattr(metrics, name) > 0 for name in TIME_METRICS)
+    trial = trials["cache", "snapkv"]
+    assert run_trial(trial).metrics == run_trial(trial).metrics  # nothing of it is a time
+    timed = run_timing(TimingSpec(trial, trial.measure.batch))
+    assert timed.times, timed.error
+    assert not timed.in_lane
+    absent = {"device_memory", "device_bytes", "energy", "energy_joules", "latency_confidence"}
+    assert all(getattr(timed.times, name) > 0 for name in TIME_METRICS - absent)
+    assert timed.conditions["cores"] >= 1
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from store.mlflow_mirror import MlflowMirror
 from store.repository import Store
 from sweeps.load import load_sweep
 from sweeps.plan import plan
-from sweeps.trial import TIME_METRICS
+from sweeps.times import TIME_METRICS
 
 SWEEP = """
 name: small

@@ -16,7 +16,8 @@ from methods.schedule import Progressive, Uniform
 from orchestrator.trial import run_trial
 from sweeps.load import parse_sweep
 from sweeps.plan import plan
-from sweeps.trial import TIME_METRICS, FailureKind, Metrics, Named, TrialSpec, TrialState
+from sweeps.times import TIME_METRICS
+from sweeps.trial import FailureKind, Metrics, Named, TrialSpec, TrialState
 
 SWEEP = """
 name: trials
@@ -102,10 +103,8 @@ def test_a_vision_trial_counts_the_tokens_that_enter_each_layer(
     assert (layers[0], layers[-1]) == (145, 37)
     assert metrics.tokens == sum(layers) / (145 * len(layers))
     assert metrics.flops < 0.8
-    assert metrics.compressor_seconds > 0
-    assert metrics.latency_low is not None
-    assert metrics.latency is not None
-    assert metrics.latency_low <= metrics.latency
+    assert metrics.compressor_seconds
+    assert metrics.latency is None
 
 
 def test_a_cache_trial_counts_the_bytes_that_are_held(

@@ -15,7 +15,17 @@ from pathlib import Path
 import numpy as np
 
 from methods.schedule import Uniform
-from sweeps.trial import Metrics, Named, TrialResult, TrialSpec, TrialState, Weights
+from sweeps.times import Times
+from sweeps.timing import TimingResult, TimingSpec
+from sweeps.trial import (
+    MeasureSpec,
+    Metrics,
+    Named,
+    TrialResult,
+    TrialSpec,
+    TrialState,
+    Weights,
+)
 
 
 def specs(count: int, backbones: int = 1, **params: str | float) -> list[TrialSpec]:
@@ -29,6 +39,7 @@ def specs(count: int, backbones: int = 1, **params: str | float) -> list[TrialSp
             schedule=Uniform(),
             keep_ratio=0.5,
             seed=i,
+            measure=MeasureSpec(latency_pairs=0),
         )
         for i in range(count)
     ]
@@ -59,10 +70,6 @@ def result(
         peak_bytes=1024,
         compressor_seconds=0.0,
         compressor_share=0.0,
-        latency=None,
-        latency_low=None,
-        latency_high=None,
-        latency_seconds=None,
     )
     return TrialResult(
         trial_id=spec.id,
@@ -82,6 +89,44 @@ def noted(spec: TrialSpec) -> TrialResult:
         file.write(f"{os.getpid()}\n")
     time.sleep(float(spec.method.params.get("seconds", 0.0)))  # type: ignore[arg-type]
     return measure(spec)
+
+
+def timed(spec: TimingSpec) -> TimingResult:
+    """Numbers without any timing; takes as long as the spec says."""
+    started_at, started = datetime.now(UTC), time.perf_counter()
+    time.sleep(float(spec.trial.method.params.get("timing", 0.0)))  # type: ignore[arg-type]
+    return TimingResult(
+        trial_id=spec.trial.id,
+        batch=spec.batch,
+        started_at=started_at,
+        seconds=time.perf_counter() - started,
+        worker=f"{platform.node()}:{os.getpid()}",
+        device="node/cpu",
+        times=Times(latency=0.5, latency_low=0.4, latency_high=0.6, latency_pairs=9),
+    )
+
+
+def timed_once_dead(spec: TimingSpec) -> TimingResult:
+    """The first timing of seed 3 takes its worker down."""
+    mark = Path(str(spec.trial.method.params["folder"])) / "died"
+    if spec.trial.seed == 3 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return timed(spec)
+
+
+def timed_by_death(spec: TimingSpec) -> TimingResult:
+    """Seed 3 always takes its worker down."""
+    if spec.trial.seed == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return timed(spec)
+
+
+def timed_for_ever(spec: TimingSpec) -> TimingResult:
+    """Seed 3 never ends."""
+    while spec.trial.seed == 3:
+        time.sleep(0.1)
+    return timed(spec)
 
 
 def deadly(spec: TrialSpec) -> TrialResult:

@@ -34,6 +34,7 @@ def point(method: str, seed: int = 0, **changes: Any) -> Point:
         "tokens_per_layer_json": "[1]",
         "spec_json": "{}",
         "simulated_json": "[]",
+        "in_lane": True,
     }
     known = {name: changes.pop(name) for name in METRIC_NAMES if name in changes}
     return Point(**(fields | changes), metrics=metrics | known)

@@ -50,10 +50,6 @@ def metrics(**changes: Any) -> Metrics:
         "peak_bytes": 2**40,
         "compressor_seconds": 1e-5,
         "compressor_share": 0.01,
-        "latency": 1.02,
-        "latency_low": 0.99,
-        "latency_high": 1.1,
-        "latency_seconds": 0.0123,
     }
     return Metrics(**(numbers | changes))
 

@@ -28,6 +28,7 @@ class Row:
     metrics: dict[str, float | None]
     workload: str = "digits"
     simulated: frozenset[str] = frozenset()
+    outside_lane: frozenset[str] = frozenset()
 
 
 def row(quality: float, flops: float | None, **others: Any) -> Row:
@@ -163,6 +164,7 @@ class PointMaker:
             "tokens_per_layer_json": "[1]",
             "spec_json": "{}",
             "simulated_json": "[]",
+            "in_lane": True,
         }
     )
 

@@ -21,7 +21,7 @@ BEYOND_A_SCHEMA = {
     *("undefined alias", "python tag", "alias inside itself", "name that is a date"),
     # one part of the file against another
     *("missing keep", "missing methods", "cache of a vision model", "latency without pairs"),
-    "quality in the wrong direction",
+    *("quality in the wrong direction", "latency of the frontier alone"),
     *("quality of random weights", "quality of a shape", "objective that is not measured"),
     # names by pattern, and amounts inside a text
     *(
@@ -64,8 +64,9 @@ def test_editors_accept_every_way_of_writing(validator: Any) -> None:
         "$schema: x.json\n"
     )
     assert list(validator.iter_errors(yaml.safe_load(text))) == []
-    costs = GOOD + "measure: [cost, latency]\n"
-    assert list(validator.iter_errors(yaml.safe_load(costs))) == []
+    for measure in ("[cost, latency]", "{latency_batch: 8}", "{latency_batch: [1, 8]}"):
+        text = f"{GOOD}measure: {measure}\n"
+        assert list(validator.iter_errors(yaml.safe_load(text))) == []
 
 
 @pytest.mark.parametrize("case", SEEN)

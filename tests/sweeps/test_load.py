@@ -131,7 +131,7 @@ ONE_MISTAKE = {
     "unknown key of measure": (
         GOOD + "measure: {latency_pair: 3}\n",
         "8:11: unknown key 'latency_pair'; did you mean 'latency_pairs'? "
-        "(choices: what, latency_pairs, latency_batch)",
+        "(choices: what, latency_pairs, latency_batch, latency_of)",
     ),
     "missing name": (changed("name: tiny\n", ""), "1:1: missing key 'name'"),
     "missing task": (changed("    task: digits\n", ""), "4:3: missing key 'task'"),
@@ -290,6 +290,14 @@ ONE_MISTAKE = {
     "latency without pairs": (
         GOOD + "objectives: {latency: minimize}\nmeasure: {latency_pairs: 0}\n",
         "8:14: objective 'latency' needs measure.latency_pairs above 0",
+    ),
+    "latency of the frontier alone": (
+        GOOD + "objectives: {latency: minimize}\nmeasure: {latency_of: frontier}\n",
+        "8:14: objective 'latency' needs measure.latency_of: all",
+    ),
+    "batch of nothing": (
+        GOOD + "measure: {latency_batch: [8, 0]}\n",
+        "8:30: latency_batch: must be at least 1, got 0",
     ),
     "quality in the wrong direction": (
         GOOD + "objectives: {quality: minimize, flops: minimize}\n",
