@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SOURCES := methods sweeps store orchestrator dashboards tests
 
-.PHONY: demo test bench fidelity kvpress lint clean
+.PHONY: demo test bench torture fidelity kvpress lint clean
 
 demo: .venv/.base  ## install, run the quickstart sweep, print its frontier
 	@$(BIN)/paretoken run sweeps/quickstart.yaml
@@ -16,10 +16,14 @@ lint: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.dev  ## frontier with uncertainty; what a race saves; engine overhead beside Ray Tune
+bench: .venv/.dev  ## uncertainty, races, engine overhead beside Ray Tune, 100,000 trials
 	$(BIN)/python -m tests.benchmarks.uncertainty
 	$(BIN)/python -m tests.benchmarks.racing
 	$(BIN)/python -m tests.benchmarks.engine
+	$(BIN)/python -m tests.benchmarks.scale
+
+torture: .venv/.dev  ## what must not break, for longer than `make test` has time
+	$(BIN)/python -m tests.torture.sweep_files --count 10000
 
 fidelity: .fidelity/.base  ## what kvpress keeps, for the tests to compare our methods with
 	.fidelity/bin/python tests/fidelity/kvpress_indices.py

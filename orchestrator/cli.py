@@ -14,7 +14,12 @@ from typing import Annotated, Any, ClassVar
 import typer
 from typer.core import TyperGroup
 
-from orchestrator import import_commands, planning_commands, question_commands
+from orchestrator import (
+    import_commands,
+    planning_commands,
+    question_commands,
+    reproduce_command,
+)
 from orchestrator.console import (
     File,
     Json,
@@ -255,6 +260,7 @@ def ui(
 
 
 planning_commands.register(app)
+reproduce_command.register(app)
 question_commands.register(app)
 import_commands.register(app)
 

@@ -26,6 +26,7 @@ from methods.backbones.base import Backbone, Compression, VacuousCompressionErro
 from methods.backbones.registry import adapter_for
 from methods.base import InfeasibleError, Method
 from orchestrator.cost import Cost, measure_cost
+from orchestrator.provenance import revision
 from sweeps.models import location, unchanged
 from sweeps.tasks import registry as tasks_registry
 from sweeps.tasks.base import Task
@@ -83,15 +84,19 @@ def build_method(spec: TrialSpec) -> Method:
 
 @cache
 def environment() -> dict[str, Any]:
-    """What besides the spec may explain a number: versions, machine, device, threads."""
+    """What besides the spec may explain a number: code, versions, machine, device, threads."""
     cuda = torch.cuda.is_available()
+    commit, dirty = revision()
     return {
+        "revision": commit,
+        "dirty": dirty,
         "python": platform.python_version(),
         "packages": {
             name: metadata.version(name) for name in (*PACKAGES, *filter(find_spec, EXTRAS))
         },
         "platform": platform.platform(),
         "machine": platform.machine(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "device": torch.cuda.get_device_name() if cuda else "cpu",
         "threads": torch.get_num_threads(),
     }

@@ -8,7 +8,16 @@ from typing import Any
 from sqlalchemy import Row, Select, Text, and_, cast, false, func, select, tuple_
 
 from store import timings
-from store.models import Attempt, Impossible, Measurement, Sweep, SweepTrial, Timing, Trial
+from store.models import (
+    Attempt,
+    Environment,
+    Impossible,
+    Measurement,
+    Sweep,
+    SweepTrial,
+    Timing,
+    Trial,
+)
 from store.records import MEASURED, METRIC_NAMES, TIMES, Point
 from store.statements import last_attempt, num_attempts
 from sweeps.times import TIME_METRICS
@@ -158,6 +167,26 @@ def failures(sweep_id: int) -> Select[*tuple[Any, ...]]:
         .join(Attempt, Attempt.id == last_attempt())
         .where(SweepTrial.sweep_id == sweep_id, Trial.state == TrialState.FAILED)
         .order_by(SweepTrial.position)
+    )
+
+
+def attempt(trial_id: str) -> Select[*tuple[Any, ...]]:
+    """Fields of :class:`store.records.AttemptRecord`."""
+    return (
+        select(
+            Attempt.trial_id,
+            Attempt.state,
+            Attempt.started_at,
+            Attempt.seconds,
+            Attempt.worker,
+            Attempt.failure,
+            Attempt.error,
+            Environment.content,
+        )
+        .join(Environment, Environment.id == Attempt.environment_id)
+        .where(Attempt.trial_id == trial_id)
+        .order_by(Attempt.id.desc())
+        .limit(1)
     )
 
 

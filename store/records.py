@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from sweeps.times import TIME_METRICS, Times
-from sweeps.trial import FailureKind, Metrics
+from sweeps.trial import FailureKind, Metrics, TrialState
 
 Number = int | float
 
@@ -126,6 +126,23 @@ class SweepStatus:
     utilisation: float | None
     timed: int
     """Finished trials that have been timed in the measurement lane."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """The last attempt at a trial."""
+
+    trial: str
+    state: TrialState
+    started_at: datetime
+    """UTC."""
+    seconds: float
+    worker: str
+    """Node and process."""
+    failure: FailureKind | None
+    error: str | None
+    environment: dict[str, Any]
+    """What besides the spec may explain its numbers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from store.importing.collection import Collection
 from store.imports import Imported
 from store.models import Impossible, Outcomes, Sweep, SweepTrial, Trial
 from store.nearest import Facets
-from store.records import Candidate, Failure, Point, SweepStatus
+from store.records import AttemptRecord, Candidate, Failure, Point, SweepStatus
 from store.serialization import ExampleOutcomes, from_parquet, to_parquet
 from store.statements import portions
 from store.url import masked
@@ -207,6 +207,24 @@ class Store:
         if row is None:
             raise _not_finished(trial_id)
         return Metrics.model_validate(dict(row))
+
+    def trial_id(self, beginning: str) -> str:
+        """The id that begins like this. Raises ValueError unless there is exactly one."""
+        query = select(Trial.id).where(Trial.id.startswith(beginning, autoescape=True)).limit(3)
+        with self._database.read() as connection:
+            found = list(connection.execute(query).scalars())
+        if len(found) != 1:
+            many = f"{len(found)} or more trials begin with {beginning!r}: {', '.join(found)}"
+            raise ValueError(many if found else f"no sweep has planned trial {beginning!r}")
+        return found[0]
+
+    def attempt(self, trial_id: str) -> AttemptRecord:
+        """The last attempt at a trial. Raises ValueError if there is none."""
+        with self._database.read() as connection:
+            row = connection.execute(queries.attempt(trial_id)).one_or_none()
+        if row is None:
+            raise ValueError(f"trial {trial_id!r} has not been run yet")
+        return AttemptRecord(*row)
 
     def trial_spec(self, trial_id: str) -> TrialSpec:
         """What a trial runs. Raises ValueError if no sweep has planned it."""

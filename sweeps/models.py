@@ -159,10 +159,15 @@ def unchanged(weights: AnyWeights) -> bool:
     """Whether a directory still holds what was planned; hub models are pinned to a commit."""
     if isinstance(weights, RandomWeights):
         return True
-    folder = Path(location(weights))
-    if folder.is_absolute():
-        return folder.is_dir() and fingerprint(folder) == weights.fingerprint
+    where = folder(weights)
+    if where.is_absolute():
+        return where.is_dir() and fingerprint(where) == weights.fingerprint
     return True
+
+
+def folder(weights: Weights) -> Path:
+    """Where the weights lie on this machine; relative for a hub id."""
+    return Path(location(weights))
 
 
 def fingerprint(folder: Path) -> str:

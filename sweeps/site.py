@@ -102,10 +102,7 @@ class Site:
 
     @cached_property
     def _blank(self) -> TrialSpec:
-        """What all trials here share, to be copied; its own method and budget are the baseline's.
-
-        It never leaves, because a copy of a trial whose id is known would have that id.
-        """
+        """What all trials here share, to be copied; on its own it is the baseline."""
         task = Named(
             id=self.task.id, version=self.task.version, params=self.task.model_dump(mode="json")
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property, lru_cache
 from json.encoder import encode_basestring_ascii
-from typing import Annotated, Any, ClassVar, Final, Literal, get_args
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -31,10 +32,21 @@ BASELINE: Final = "identity"
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    derived: ClassVar[tuple[str, ...]] = ()
+    """What is computed once, and anew for a copy."""
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other values, which knows nothing that was derived from the old ones."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in self.derived:
+            copied.__dict__.pop(name, None)
+        return copied
+
 
 class _Hashed(_Frozen):
     """A part of a trial that many trials share: its share of their ids is written once."""
 
+    derived = ("canonical",)
     not_hashed: ClassVar[frozenset[str]] = frozenset()
 
     @cached_property
@@ -173,6 +185,8 @@ class MeasureSpec(_Hashed):
 
 class TrialSpec(_Frozen):
     """Everything that can change a trial's numbers, and nothing else."""
+
+    derived = ("id",)
 
     task: Named
     data: str

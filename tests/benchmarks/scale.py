@@ -24,13 +24,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import insert, update
 
+from store.database import Database
 from store.difference import difference
+from store.models import Attempt, Environment, Measurement, Outcomes, Trial
 from store.repository import Store
+from store.serialization import digest, to_parquet
 from sweeps.load import parse_sweep
 from sweeps.plan import plan
 from sweeps.trial import Metrics, TrialResult, TrialSpec, TrialState
@@ -88,9 +93,32 @@ def fill(store: Store, trials: Trials) -> None:
     }
     store.begin_sweep("scale", "name: scale\n", spec, trials, [])
     rng = np.random.default_rng(0)
-    for start in range(0, len(trials), BATCH):
-        batch = trials[start : start + BATCH]
-        store.record([_finished(spec, rng) for _, _, spec in batch])
+    parquet = to_parquet([0.5] * 8)
+    environment = digest(ENVIRONMENT)
+    with Database(store.url).write() as connection:  # a record for each would take minutes
+        connection.execute(insert(Environment), [{"id": environment, "content": ENVIRONMENT}])
+        for start in range(0, len(trials), BATCH):
+            batch = [_finished(spec, rng) for _, _, spec in trials[start : start + BATCH]]
+            ids = [result.trial_id for result in batch]
+            attempts = [_attempt(result, environment) for result in batch]
+            connection.execute(insert(Attempt), attempts)
+            numbers = [(result.trial_id, result.metrics) for result in batch]
+            rows = [{"trial_id": trial, **m.model_dump()} for trial, m in numbers if m]
+            connection.execute(insert(Measurement), rows)
+            outcomes = [{"trial_id": trial, "parquet": parquet} for trial in ids]
+            connection.execute(insert(Outcomes), outcomes)
+        connection.execute(update(Trial).values(state=TrialState.FINISHED))
+
+
+def _attempt(result: TrialResult, environment: str) -> dict[str, Any]:
+    return {
+        "trial_id": result.trial_id,
+        "state": result.state,
+        "started_at": result.started_at,
+        "seconds": result.seconds,
+        "worker": result.worker,
+        "environment_id": environment,
+    }
 
 
 def _finished(spec: TrialSpec, rng: np.random.Generator) -> TrialResult:
@@ -122,8 +150,6 @@ def _finished(spec: TrialSpec, rng: np.random.Generator) -> TrialResult:
         seconds=0.5,
         worker="node:1",
         metrics=metrics,
-        outcomes=[quality] * 8,
-        environment=ENVIRONMENT,
     )
 
 
@@ -170,8 +196,7 @@ def _changed(trials: Trials) -> Trials:
     for index in range(0, len(changed), 20):
         workload, label, spec = changed[index]
         method = spec.method.model_copy(update={"version": 99})
-        fields = {name: getattr(spec, name) for name in TrialSpec.model_fields}
-        new = TrialSpec.model_construct(**{**fields, "method": method})
+        new = spec.model_copy(update={"method": method})
         changed[index] = (workload, label, new)
     return changed
 

@@ -30,12 +30,7 @@ def reasons(found: Difference, fate: Fate) -> set[tuple[str, ...]]:
 
 
 def changed(**fields: Any) -> list[TrialSpec]:
-    return [spec.model_copy(update=fields) for spec in map(fresh, GRID)]
-
-
-def fresh(spec: TrialSpec) -> TrialSpec:
-    """Without an id that was computed before."""
-    return TrialSpec.model_validate(spec.model_dump())
+    return [spec.model_copy(update=fields) for spec in GRID]
 
 
 def test_an_unchanged_plan_reuses_everything(store: Store) -> None:
@@ -77,7 +72,7 @@ def test_a_new_trial_says_what_is_new_about_it(
     store: Store, fields: dict[str, Any], reason: tuple[str, ...]
 ) -> None:
     measured(store, GRID)
-    new = fresh(GRID[0].model_copy(update=fields))
+    new = GRID[0].model_copy(update=fields)
     found = difference(store, "quickstart", planned([*GRID, new]))
     assert reasons(found, Fate.NEW) == {reason}
     (change,) = (each for each in found.changes if each.fate is Fate.NEW)
@@ -88,9 +83,8 @@ def test_a_new_trial_says_what_is_new_about_it(
 
 def test_of_hyperparameters_the_most_similar_is_compared(store: Store) -> None:
     def with_params(**params: Any) -> TrialSpec:
-        return fresh(
-            GRID[0].model_copy(update={"method": Named(id="tome", version=1, params=params)})
-        )
+        method = Named(id="tome", version=1, params=params)
+        return GRID[0].model_copy(update={"method": method})
 
     measured(store, [with_params(k=1, metric="keys"), with_params(k=2, metric="mean")])
     found = difference(store, "quickstart", planned([with_params(k=3, metric="mean")]))

@@ -88,3 +88,13 @@ def test_a_trial_over_random_weights_survives_json() -> None:
     assert again == trial
     assert isinstance(again.backbone, RandomWeights)
     assert (again.id, spec().id == again.id) == (trial.id, False)
+
+
+def test_a_copy_with_other_values_is_another_trial() -> None:
+    trial = spec()
+    before = trial.id
+    method = trial.method.model_copy(update={"version": 99})
+    assert method.canonical != trial.method.canonical
+    assert trial.model_copy(update={"method": method}).id != before
+    assert trial.model_copy(update={"seed": 99}).id != before
+    assert trial.model_copy().id == before
