@@ -64,7 +64,7 @@ def test_an_unchanged_plan_reuses_everything(store: Store) -> None:
             },
             ("weights fedcba98 -> 11112222",),
         ),
-        ({"measure": MeasureSpec(latency_pairs=0)}, ("measure.latency_pairs 3 -> 0",)),
+        ({"measure": MeasureSpec(latency_pairs=0)}, ("measure.latency_pairs 9 -> 0",)),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
