@@ -220,7 +220,7 @@ class TowerView:
 
     Where a visual token is made of several patches, as in Qwen2.5-VL, P counts the visual tokens:
     ``hidden_BIPD`` holds their patches side by side, the other fields are means over them; where a
-    layer attends within windows, so do its rows. A tower without a class token raises
+    layer attends within windows, so do its rows. A tower without a class token (``has_cls``) raises
     InfeasibleError when ``cls_attention_LBIHP`` is read; methods that declare ``needs_cls`` are
     impossible there.
     """
@@ -232,3 +232,4 @@ class TowerView:
     pixels_BICHW: Tensor
     selected: int
     """Index into L of the layer whose output is projected."""
+    has_cls: bool = True

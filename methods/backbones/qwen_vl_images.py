@@ -146,6 +146,7 @@ class PatchedImages:
             ),
             pixels_BICHW=pixels_BICHW,
             selected=len(calls) - 1,
+            has_cls=False,
         )
 
 

@@ -32,6 +32,11 @@ def received_attention(ctx: VisualContext, layer: int) -> Tensor:
     return at_origin(ctx.tower.received_LBIP[layer], ctx)
 
 
+def salience(ctx: VisualContext, layer: int) -> Tensor:
+    """Attention from the class token or, where there is none, received from all patches, [B, N]."""
+    return class_attention(ctx, layer) if ctx.tower.has_cls else received_attention(ctx, layer)
+
+
 def mean_keys(ctx: VisualContext) -> Tensor:
     """Keys of the selected tower layer, averaged over heads, [B, N, D]."""
     return at_origin(ctx.tower.keys_LBIHPD[ctx.tower.selected].float().mean(2), ctx)

@@ -6,7 +6,8 @@ tokens, round(alpha K / 5) *anchors* receive the most attention in the object la
 their four neighbours on the grid, and *registers*, the most attended in the layer whose output is
 projected, fill the budget. No class token is needed. Official code: github.com/Danielement321/
 HiPrune (``LLaVA/llava/model/llava_arch.py``, ``encode_images``); its defaults are alpha 0.1 and
-layer 9 of 24.
+layer 9 of 24, for Qwen2.5-VL layer 16 of 32 (``object_depth`` 0.5), one of the four there that
+attend beyond their window.
 
 Where we differ:
 

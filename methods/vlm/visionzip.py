@@ -2,7 +2,8 @@
 
 "VisionZip: Longer is Better but Not Necessary in Vision Language Models" (arXiv:2412.04467),
 section 3.2, algorithm 1. Attention from the class token in the layer whose output is projected,
-summed over heads, names the dominant tokens. Of the others, taken in order, every n-th becomes a
+summed over heads, names the dominant tokens; where a tower has no class token, the attention that
+each token receives from all others (appendix). Of the others, taken in order, every n-th becomes a
 contextual token, into which those with the most similar keys (mean over heads of the same layer)
 are merged: it becomes itself plus the mean of what was merged into it, about twice as long as other
 tokens. Official code: github.com/dvlab-research/VisionZip (``visionzip/clip_encoder.py``).
@@ -29,7 +30,7 @@ from methods.transform import TokenTransform
 from methods.vlm._budgets import image_of
 from methods.vlm._contextual import dominant_and_contextual
 from methods.vlm._selection import PerImageMethod
-from methods.vlm._tower import class_attention, mean_keys
+from methods.vlm._tower import mean_keys, salience
 
 
 class VisionZip(PerImageMethod):
@@ -40,15 +41,14 @@ class VisionZip(PerImageMethod):
         arxiv="2412.04467",
         code="https://github.com/dvlab-research/VisionZip",
     )
-    needs_cls: ClassVar[bool] = True
 
     contextual_share: float = Field(
         default=10 / 64, ge=0, lt=1, description="Share of the budget for contextual tokens."
     )
 
     def score(self, ctx: VisualContext) -> Tensor:
-        """Class-token attention, [B, N]."""
-        return class_attention(ctx, ctx.tower.selected)
+        """Attention from the class token, or received where there is none, [B, N]."""
+        return salience(ctx, ctx.tower.selected)
 
     def transform(self, ctx: VisualContext) -> TokenTransform:
         """Dominant and contextual tokens of every image."""

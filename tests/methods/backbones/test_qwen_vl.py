@@ -15,6 +15,7 @@ from methods.controls.identity import Identity
 from methods.controls.random import Random
 from methods.registry import entries
 from methods.schedule import OneLayer, Progressive, Uniform, num_held
+from methods.vlm.visionzip import VisionZip
 from tests.methods.backbones.llava_models import (
     BATCH,
     EMPTY,
@@ -26,6 +27,7 @@ from tests.methods.backbones.llava_models import (
     Scattered,
     inputs,
     reference_logits,
+    spy_on,
     stack,
 )
 from tests.methods.backbones.qwen_vl_models import (
@@ -255,6 +257,20 @@ def test_methods_hold_what_their_schedule_says_or_are_impossible(qwen, entry):
     cuts = {layer: w.num_out for layer, w in compression.transforms["vlm"].items()}
     assert cuts == {layer: now for layer, now in enumerate(held) if now < before[layer]}
     assert logits.isfinite().all()
+
+
+@families
+def test_visionzip_goes_by_the_attention_that_tokens_receive(backbones, family):
+    contexts, backbone = [], backbones[family]
+    with backbone.compressed(spy_on(contexts), Uniform(), 0.4, 0):
+        backbone.answer(*inputs(THREE), [], 1)
+    with backbone.compressed(VisionZip(contextual_share=0), Uniform(), 0.4, 0) as compression:
+        backbone.answer(*inputs(THREE), [], 1)
+    received_BIP = contexts[0].tower.received_LBIP[-1]
+    best_BIK = received_BIP.topk(round(0.4 * THREE.per_image)).indices
+    expected_BIK = best_BIK + THREE.per_image * torch.arange(THREE.num_images)[:, None]
+    kept_BK = compression.transforms["vlm"][0].dense().argmax(2)
+    assert torch.equal(kept_BK, expected_BIK.flatten(1).sort().values)
 
 
 def test_patches_inside_the_tower_are_left_alone(qwen):
