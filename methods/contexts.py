@@ -200,6 +200,8 @@ class VisualContext(Resolving, FeatureContext):
     images_before_Q: Tensor | None = None
     """How many images stand before each text token (long); None where prompts do not tell."""
     attention_BHTN: Tensor | None = None
+    text_attention_BHQN: Tensor | None = None
+    """Its rows of text tokens alone, for less; None: take them from the whole."""
     visual_T: Tensor | None = None
     keys_BHND: Tensor | None = None
     """Keys of the previous language layer, after rotary embedding; None at the doorstep."""

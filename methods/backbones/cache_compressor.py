@@ -34,7 +34,7 @@ class _Sequence:
     layers: list[EvictableLayer]
     num_dropped: int
     size_bias: dict[int, Tensor | None]
-    """Additive mask [B, H, 1, S] of a compressed layer, or None where sizes are not weighed."""
+    """Additive mask [B, H, 1, S] of a compressed layer; None where nothing is weighed or hidden."""
     filled: set[int]
 
     @property
@@ -149,9 +149,6 @@ class CacheCompressor:
         if not self._sequence.compressed:
             return call
         bias = self._sequence.size_bias.get(layer)
-        padding_BKS = self._sequence.layers[layer].padding
-        if padding_BKS is not None:
-            bias = hiding(padding_BKS, call.query_BHTD)
         return replace(call, mask=reading_mask(call.query_BHTD, call.key_BKND, bias))
 
     def _note_read(self, layer: int) -> None:
@@ -181,7 +178,12 @@ class CacheCompressor:
             held = self._sequence.layers[layer]
             keep = _keep_headwise if isinstance(self.method, HeadwiseMethod) else self._keep
             self._sequence.layers[layer] = keep(held, context, transform, held.seen - num_dropped)
-            self._sequence.size_bias[layer] = self._size_bias(transform, query, context)
+            padding_BKS = self._sequence.layers[layer].padding
+            self._sequence.size_bias[layer] = (
+                self._size_bias(transform, query, context)
+                if padding_BKS is None
+                else hiding(padding_BKS, query)
+            )
         self.transforms[layer] = transform
 
     def _keep(

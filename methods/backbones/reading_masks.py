@@ -17,6 +17,8 @@ def reading_mask(query: Tensor, key: Tensor, size_bias: Tensor | None) -> Tensor
     num_new, num_entries = query.shape[2], key.shape[2]
     if num_new == 1 and size_bias is None:
         return None
+    if num_new == 1 and size_bias is not None:
+        return nn.functional.pad(size_bias, (0, num_entries - size_bias.shape[-1]))
     visible_QS = torch.ones(num_new, num_entries, dtype=torch.bool, device=query.device).tril(
         num_entries - num_new
     )

@@ -3,7 +3,8 @@
 Every method reads it from here, block by block, so that no N x N matrix ever exists and nothing is
 computed twice within a method.
 
-Shapes: see :mod:`methods.contexts`; R rows are the queries of one block.
+Shapes: see :mod:`methods.contexts`; R rows are the queries of one block, C columns
+the tokens that they may see.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from methods.contexts import CacheContext
 
-ROWS_AT_ONCE = 256
+ROWS_AT_ONCE = 128
 """Query rows whose probabilities exist at the same time, so that memory grows with N, not N^2."""
 
 
@@ -27,8 +28,8 @@ def received_attention(ctx: CacheContext, num_rows: int) -> Tensor:
     the cache (T = N + 1), its row is a softmax over the other N tokens.
     """
     received_BN = no_attention(ctx)
-    for _, logits_BGRN in logit_blocks(ctx, num_rows):
-        received_BN += logits_BGRN.softmax(-1).sum(2).mean(1)
+    for _, logits_BGRC in logit_blocks(ctx, num_rows):
+        received_BN[:, : logits_BGRC.shape[3]] += logits_BGRC.softmax(-1).sum(2).mean(1)
     return received_BN
 
 
@@ -36,10 +37,12 @@ def received_globally_and_locally(ctx: CacheContext, num_rows: int) -> tuple[Ten
     """:func:`received_attention` from all queries and from the last ``num_rows``, in one pass."""
     global_BN, local_BN = no_attention(ctx), no_attention(ctx)
     num_queries = ctx.queries_BGTD.shape[2]
-    for start, logits_BGRN in logit_blocks(ctx, num_queries):
-        rows_BRN = logits_BGRN.softmax(-1).mean(1)
-        global_BN += rows_BRN.sum(1)
-        local_BN += rows_BRN[:, max(num_queries - num_rows - start, 0) :].sum(1)
+    for start, logits_BGRC in logit_blocks(ctx, num_queries):
+        rows_BRC = logits_BGRC.softmax(-1).mean(1)
+        global_BN[:, : rows_BRC.shape[2]] += rows_BRC.sum(1)
+        if start + ROWS_AT_ONCE > num_queries - num_rows:
+            late_BRC = rows_BRC[:, max(num_queries - num_rows - start, 0) :]
+            local_BN[:, : late_BRC.shape[2]] += late_BRC.sum(1)
     return global_BN, local_BN
 
 
@@ -51,8 +54,8 @@ def no_attention(ctx: CacheContext) -> Tensor:
 def logit_blocks(ctx: CacheContext, num_rows: int) -> Iterator[tuple[int, Tensor]]:
     """The last ``num_rows`` queries' logits over cached tokens, in blocks of rows.
 
-    Yields the block's first query position and float32 logits [B, G, R, N], minus infinity where a
-    token is later than the query.
+    Yields the block's first query position and float32 logits [B, G, R, C], minus infinity where a
+    token is later than the query; the tokens from C on are later than all queries of the block.
     """
     num_queries = ctx.queries_BGTD.shape[2]
     first = max(num_queries - num_rows, 0)
@@ -61,8 +64,13 @@ def logit_blocks(ctx: CacheContext, num_rows: int) -> Iterator[tuple[int, Tensor
 
 
 def _logits(ctx: CacheContext, start: int, stop: int) -> Tensor:
-    queries_BGRD = ctx.queries_BGTD[:, :, start:stop]
-    logits_BGRN = (queries_BGRD @ ctx.keys_BND.mT[:, None]).float() * ctx.scaling
-    rows = torch.arange(start, stop, device=ctx.device)
-    later_RN = torch.arange(ctx.num_in, device=ctx.device) > rows[:, None]
-    return logits_BGRN.masked_fill_(later_RN, float("-inf"))
+    batch, group, _, width = ctx.queries_BGTD.shape
+    num_seen = min(stop, ctx.num_in)
+    # Heads that share keys are more rows of one product, which copies no key.
+    queries_BFD = ctx.queries_BGTD[:, :, start:stop].reshape(batch, -1, width)
+    products_BFC = queries_BFD @ ctx.keys_BND[:, :num_seen].mT
+    logits_BGRC = products_BFC.float().mul_(ctx.scaling).view(batch, group, -1, num_seen)
+    rows_R = torch.arange(start, stop, device=ctx.device)
+    later = torch.arange(start, num_seen, device=ctx.device) > rows_R[:, None]
+    logits_BGRC[..., start:].masked_fill_(later, float("-inf"))
+    return logits_BGRC

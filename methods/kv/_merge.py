@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from methods.contexts import CacheContext
-from methods.transform import TokenTransform
+from methods.transform import TokenTransform, rows_of
 
 ROWS_AT_ONCE = 256
 """Evicted entries whose similarities exist at the same time."""
@@ -35,8 +35,8 @@ def nearest_kept(ctx: CacheContext, kept_BK: Tensor, num_targets: int) -> Neares
     """Match every entry outside ``kept_BK`` (ascending positions) with one of the first targets."""
     evicted_BE = others(kept_BK, ctx.num_in)
     keys_BND = normalize(ctx.keys_BND.float(), dim=-1)
-    targets_BKD = _take(keys_BND, kept_BK[:, :num_targets])
-    blocks = torch.split(_take(keys_BND, evicted_BE), ROWS_AT_ONCE, dim=1)
+    targets_BKD = rows_of(keys_BND, kept_BK[:, :num_targets])
+    blocks = torch.split(rows_of(keys_BND, evicted_BE), ROWS_AT_ONCE, dim=1)
     best = [(block_BRD @ targets_BKD.mT).max(-1) for block_BRD in blocks]
     similarity_BE = torch.cat([values for values, _ in best], dim=1)
     return Nearest(evicted_BE, torch.cat([rows for _, rows in best], dim=1), similarity_BE)
@@ -64,7 +64,3 @@ def others(kept_BK: Tensor, num_in: int) -> Tensor:
     is_kept_BN.scatter_(1, kept_BK, value=True)
     order_BN = is_kept_BN.byte().argsort(dim=1, stable=True)
     return order_BN[:, : num_in - kept_BK.shape[1]]
-
-
-def _take(x_BND: Tensor, indices_BK: Tensor) -> Tensor:
-    return x_BND.gather(1, indices_BK[..., None].expand(-1, -1, x_BND.shape[-1]))

@@ -32,11 +32,14 @@ from methods.kv._base import MergesValues
 from methods.kv.streaming_llm import StreamingLLM
 from methods.transform import TokenTransform
 
+BLOCK = 64
+"""Entries whose passing on is one system of equations."""
+
 
 class CaM(StreamingLLM, MergesValues):
     """Keep sinks and the latest entries, with the values of the others merged into them."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     paper: ClassVar[Paper | None] = Paper(
         title="CaM: Cache Merging for Memory-efficient LLMs Inference",
         code="https://github.com/zyxxmu/cam",
@@ -47,10 +50,7 @@ class CaM(StreamingLLM, MergesValues):
     )
 
     def merged_values(self, ctx: CacheContext, transform: TokenTransform) -> Tensor:
-        """Values of the kept entries with what was merged into them, [B, K, D].
-
-        The loop runs over evicted positions, because every merge passes on the ones before it.
-        """
+        """Values of the kept entries with what was merged into them, [B, K, D]."""
         first = min(self.num_sinks, ctx.num_keep - 1)
         recent = ctx.num_keep - first
         width = min(self.merge_budget, recent)
@@ -58,22 +58,45 @@ class CaM(StreamingLLM, MergesValues):
         draws_BE = torch.rand(probability_BE.shape, generator=ctx.generator).to(ctx.device)
         shares_BE = (draws_BE < probability_BE).float() / width
         values_BND = ctx.values_BND.float().clone()
-        for step, share_B in enumerate(shares_BE.unbind(1)):
-            leaving = first + step
-            given_B1D = values_BND[:, leaving : leaving + 1] * share_B[:, None, None]
-            values_BND[:, leaving + 1 : leaving + 1 + width] += given_B1D
+        pass_on(values_BND[:, first:], shares_BE, width)
         return transform(values_BND).to(ctx.values_BND.dtype)
 
     def _probabilities(self, ctx: CacheContext, first: int, recent: int) -> Tensor:
         """Of merging each evicted entry, [B, E], by the query that pushes it out of the window."""
         found = []
-        for start, logits_BGRN in logit_blocks(ctx, ctx.queries_BGTD.shape[2] - first - recent):
-            leaving = torch.arange(start - recent, start - recent + logits_BGRN.shape[2])
+        for start, logits_BGRC in logit_blocks(ctx, ctx.queries_BGTD.shape[2] - first - recent):
+            leaving = torch.arange(start - recent, start - recent + logits_BGRC.shape[2])
             leaving = leaving[leaving < ctx.num_in - recent].to(ctx.device)
-            rows_BRN = logits_BGRN.softmax(-1).mean(1)[:, : len(leaving)]
-            behind_RN = torch.arange(ctx.num_in, device=ctx.device) > leaving[:, None]
-            window_BR = (rows_BRN * behind_RN).sum(-1) / recent
-            own_BR = rows_BRN.gather(2, leaving.expand(ctx.batch, -1)[..., None])[..., 0]
+            rows_BRC = logits_BGRC.softmax(-1).mean(1)[:, : len(leaving)]
+            behind_RC = torch.arange(rows_BRC.shape[2], device=ctx.device) > leaving[:, None]
+            window_BR = (rows_BRC * behind_RC).sum(-1) / recent
+            own_BR = rows_BRC.gather(2, leaving.expand(ctx.batch, -1)[..., None])[..., 0]
             tiny = torch.finfo(torch.float32).tiny
             found.append((own_BR / window_BR.clamp_min(tiny)).clamp(max=1))
         return torch.cat(found, dim=1)
+
+
+def pass_on(values_BND: Tensor, shares_BE: Tensor, width: int) -> None:
+    """Let each of the first E entries add its share of itself to the ``width`` entries behind it.
+
+    One entry after the other, so that each passes on what it received, in place. There are at least
+    E + ``width`` entries. A block of them is one triangular system: what an entry is in the end is
+    its own value and the shares of those before it, as they are in the end.
+    """
+    for start in range(0, shares_BE.shape[1], BLOCK):
+        given_BTL = _given(shares_BE[:, start : start + BLOCK], width)
+        size = given_BTL.shape[2]
+        within_BLL, behind_BWL = given_BTL.split([size, width], dim=1)
+        leaving_BLD = values_BND[:, start : start + size]
+        leaving_BLD.copy_(
+            torch.linalg.solve_triangular(-within_BLL, leaving_BLD, upper=False, unitriangular=True)
+        )
+        values_BND[:, start + size : start + size + width] += behind_BWL @ leaving_BLD
+
+
+def _given(shares_BL: Tensor, width: int) -> Tensor:
+    """What part of entry l of a block goes to entry t of it or behind, [B, T, L]."""
+    size = shares_BL.shape[1]
+    places_T = torch.arange(size + width, device=shares_BL.device)
+    steps_TL = places_T[:, None] - places_T[:size]
+    return shares_BL[:, None] * ((steps_TL >= 1) & (steps_TL <= width))

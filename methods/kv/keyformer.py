@@ -34,7 +34,7 @@ from methods.kv._attention import logit_blocks, no_attention
 class Keyformer(ScoringMethod[CacheContext]):
     """Keep key tokens by a noisy accumulated score, and recent entries."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     paper: ClassVar[Paper | None] = Paper(
         title="Keyformer: KV Cache Reduction through Key Tokens Selection for Efficient "
         "Generative Inference",
@@ -59,16 +59,21 @@ class Keyformer(ScoringMethod[CacheContext]):
     def score(self, ctx: CacheContext) -> Tensor:
         """Noisy attention received from all queries, with recent entries above everything."""
         scores_BN = no_attention(ctx)
-        for start, logits_BGRN in logit_blocks(ctx, ctx.queries_BGTD.shape[2]):
-            noisy_BGRN = logits_BGRN + _gumbel(logits_BGRN, ctx.generator)
-            steps_R = torch.arange(start, start + logits_BGRN.shape[2], device=ctx.device)
+        for start, logits_BGRC in logit_blocks(ctx, ctx.queries_BGTD.shape[2]):
+            noisy_BGRC = logits_BGRC.add_(_gumbel(logits_BGRC, ctx.generator))
+            steps_R = torch.arange(start, start + logits_BGRC.shape[2], device=ctx.device)
             tau_R1 = (self.tau_init + self.tau_delta * steps_R)[:, None]
-            scores_BN += (noisy_BGRN / tau_R1).softmax(-1).sum(2).mean(1)
+            rows_BGRC = noisy_BGRC.div_(tau_R1).softmax(-1)
+            scores_BN[:, : rows_BGRC.shape[3]] += rows_BGRC.sum(2).mean(1)
         scores_BN[:, ctx.num_in - int(self.recent_share * ctx.num_keep) :] = float("inf")
         return scores_BN
 
 
 def _gumbel(logits: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard Gumbel noise of the same shape: minus the logarithm of exponential draws."""
-    draws = torch.empty(logits.shape).exponential_(generator=generator)
-    return -draws.clamp_min(torch.finfo(draws.dtype).tiny).log().to(logits.device)
+    """Standard Gumbel noise of the same shape, -log(-log(u)) of uniform draws.
+
+    Uniform draws take a quarter of the time of exponential ones.
+    """
+    draws = torch.rand(logits.shape, generator=generator).to(logits.device)
+    tiny = torch.finfo(draws.dtype).tiny
+    return draws.clamp_min_(tiny).log_().neg_().clamp_min_(tiny).log_().neg_()

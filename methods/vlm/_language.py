@@ -16,21 +16,24 @@ def attention_from_text(ctx: VisualContext, reader: str) -> Tensor:
 
     ``reader`` is the method's id for the message of InfeasibleError, raised at the doorstep.
     """
-    attention_BHTN, visual_T = _attention(ctx, reader)
-    return attention_BHTN[:, :, ~visual_T].float().mean(1)
+    _require_inside(ctx, reader)
+    from_text_BHQN = ctx.text_attention_BHQN
+    if from_text_BHQN is None:
+        assert ctx.attention_BHTN is not None
+        from_text_BHQN = ctx.attention_BHTN[:, :, ctx.num_in :]
+    return from_text_BHQN.float().mean(1)
 
 
 def attention_from_visual(ctx: VisualContext, reader: str) -> Tensor:
     """The same of every visual token, [B, N, N]; row i is what token i attended to."""
-    attention_BHTN, visual_T = _attention(ctx, reader)
-    return attention_BHTN[:, :, visual_T].float().mean(1)
+    _require_inside(ctx, reader)
+    assert ctx.attention_BHTN is not None
+    return ctx.attention_BHTN[:, :, : ctx.num_in].float().mean(1)
 
 
-def _attention(ctx: VisualContext, reader: str) -> tuple[Tensor, Tensor]:
-    attention_BHTN, visual_T = ctx.attention_BHTN, ctx.visual_T
-    if attention_BHTN is None or visual_T is None:
+def _require_inside(ctx: VisualContext, reader: str) -> None:
+    if ctx.visual_T is None:
         raise InfeasibleError(
             f"{reader} reads attention inside the language model, of which there is none at layer "
             f"0: choose a schedule that cuts later, for example one-layer with layer 2"
         )
-    return attention_BHTN, visual_T

@@ -53,7 +53,7 @@ class AIM(TokenMethod[VisualContext]):
 
     def transform(self, ctx: VisualContext) -> TokenTransform:
         """Merge at layer 0, prune behind."""
-        if ctx.attention_BHTN is None:
+        if ctx.visual_T is None:
             return merge_each_image(ctx, ctx.hidden_BND.float(), even_budgets(ctx))
         return TokenTransform.keep(top_indices(self.importance(ctx), ctx.num_keep), ctx.num_in)
 
@@ -70,11 +70,12 @@ class AIM(TokenMethod[VisualContext]):
     def _walk(self, ctx: VisualContext) -> Tensor:
         """Transition probabilities between N visual pages and the text's, [B, H, N + 1, N + 1]."""
         assert ctx.attention_BHTN is not None
-        assert ctx.visual_T is not None
         to_visual_BHTN = ctx.attention_BHTN.float()
         to_text_BHT1 = (1 - to_visual_BHTN.sum(-1, keepdim=True)).clamp_min(0)
         attention_BHTP = torch.cat([to_visual_BHTN, to_text_BHT1], -1)
         tiny = torch.finfo(attention_BHTP.dtype).tiny
-        sharp_BHTP = (attention_BHTP.clamp_min(tiny).log() / self.temperature).softmax(-1)
-        from_text_BH1P = sharp_BHTP[:, :, ~ctx.visual_T].mean(2, keepdim=True)
-        return torch.cat([sharp_BHTP[:, :, ctx.visual_T], from_text_BH1P], 2)
+        # In place: it is a matrix of tokens by tokens for every head.
+        sharp_BHTP = attention_BHTP.clamp_min_(tiny).log_().div_(self.temperature).softmax(-1)
+        from_text_BH1P = sharp_BHTP[:, :, ctx.num_in :].mean(2, keepdim=True)
+        sharp_BHTP[:, :, ctx.num_in : ctx.num_in + 1] = from_text_BH1P
+        return sharp_BHTP[:, :, : ctx.num_in + 1]

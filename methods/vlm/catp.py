@@ -45,6 +45,7 @@ from methods.contexts import VisualContext
 from methods.schedule import Schedule, Stages
 from methods.transform import TokenTransform
 from methods.vlm._budgets import even_budgets, exact_budgets, image_of
+from methods.vlm._facility import greedy_turns
 from methods.vlm._language import attention_from_text
 from methods.vlm._places import at_places, from_places, occupied
 from methods.vlm._selection import best_of_each, indices_of
@@ -55,6 +56,7 @@ SEEN = "catp: attention of the last token at the cut before"
 class CATP(TokenMethod[VisualContext]):
     """Diverse and aligned tokens at the doorstep; inside, context first, then the query image."""
 
+    version: ClassVar[int] = 2
     paper: ClassVar[Paper | None] = Paper(
         title="CATP: Contextually Adaptive Token Pruning for Efficient and Enhanced Multimodal "
         "In-Context Learning",
@@ -70,7 +72,7 @@ class CATP(TokenMethod[VisualContext]):
 
     def transform(self, ctx: VisualContext) -> TokenTransform:
         """Stage 1 at layer 0, stage 2 behind."""
-        kept_BN = self._diverse(ctx) if ctx.attention_BHTN is None else self._contextual(ctx)
+        kept_BN = self._diverse(ctx) if ctx.visual_T is None else self._contextual(ctx)
         return TokenTransform.keep(indices_of(kept_BN, ctx.num_keep), ctx.num_in)
 
     def _diverse(self, ctx: VisualContext) -> Tensor:
@@ -121,31 +123,6 @@ def paired_text(ctx: VisualContext) -> Tensor:
         nearest = min((before for before in images_before if before >= image), default=0)
         means_BD.append(ctx.text_BQD[:, images_before_Q == nearest].float().mean(1))
     return torch.stack(means_BD, 1)
-
-
-def greedy_turns(
-    similarity_GPP: Tensor, merit_GP: Tensor, members_GP: Tensor, num_turns: int
-) -> Tensor:
-    """In which turn greedy maximisation of eq. 5 takes each member, long [G, P].
-
-    Who is not taken within ``num_turns`` has that number. Every turn costs O(P^2).
-    """
-    turns_GP = torch.full_like(members_GP, num_turns, dtype=torch.long)
-    covered_GP = torch.zeros_like(merit_GP)
-    free_GP = members_GP
-    for turn in range(num_turns):
-        gains_GPP = (similarity_GPP - covered_GP[:, :, None]).clamp_min(0)
-        gain_GP = (gains_GPP * members_GP[:, :, None]).sum(1) + merit_GP
-        taken_G1 = gain_GP.where(free_GP, -torch.inf).argmax(1, keepdim=True)
-        # A set that has run out of members takes nobody.
-        is_free_G1 = free_GP.gather(1, taken_G1)
-        turns_GP = turns_GP.scatter(
-            1, taken_G1, turns_GP.gather(1, taken_G1).where(~is_free_G1, turn)
-        )
-        free_GP = free_GP.scatter(1, taken_G1, False)
-        closest_GP1 = similarity_GPP.gather(2, taken_G1[:, None].expand(-1, free_GP.shape[1], -1))
-        covered_GP = covered_GP.maximum(closest_GP1[..., 0])
-    return turns_GP
 
 
 def _rescaled(cosine: Tensor) -> Tensor:

@@ -39,6 +39,7 @@ from methods.vlm._tower import class_attention
 class ToDRE(TokenMethod[VisualContext]):
     """Prunes by diversity at the doorstep and by the text's attention inside."""
 
+    version: ClassVar[int] = 2
     paper: ClassVar[Paper | None] = Paper(
         title="ToDRE: Visual Token Pruning via Diversity and Task Awareness for Efficient Large "
         "Vision-Language Models",
@@ -59,21 +60,20 @@ class ToDRE(TokenMethod[VisualContext]):
 
     def _diverse(self, ctx: VisualContext) -> Tensor:
         directions_BND = normalize(ctx.hidden_BND.float(), dim=-1)
+        cosines_BNN = directions_BND @ directions_BND.mT
+        # Both greedy rules take the token with the lowest combined similarity; with its own row a
+        # selected one gets to infinity, where it stays under both.
+        cosines_BNN.diagonal(dim1=1, dim2=2).fill_(torch.inf)
+        rows_RN = cosines_BNN.flatten(0, 1)
+        starts_B = torch.arange(ctx.batch, device=ctx.device) * ctx.num_in
         combine = torch.add if self.selection == "max-sum" else torch.maximum
-        selected = [first_token(ctx)]
-        # Both greedy rules take the token with the lowest combined similarity; what is selected
-        # stays at infinity under both.
-        combined_BN = _similarity_to(selected[-1], directions_BND)
+        selected = [first_token(ctx)[:, 0]]
+        combined_BN = rows_RN.index_select(0, selected[-1] + starts_B)
         while len(selected) < ctx.num_keep:
-            combined_BN = combined_BN.scatter(1, selected[-1], torch.inf)
-            selected.append(combined_BN.argmin(1, keepdim=True))
-            combined_BN = combine(combined_BN, _similarity_to(selected[-1], directions_BND))
-        return torch.cat(selected, 1).sort(1).values
-
-
-def _similarity_to(token_B1: Tensor, directions_BND: Tensor) -> Tensor:
-    index_B1D = token_B1[..., None].expand(-1, -1, directions_BND.shape[2])
-    return (directions_BND * directions_BND.gather(1, index_B1D)).sum(-1)
+            selected.append(combined_BN.argmin(1))
+            newest_BN = rows_RN.index_select(0, selected[-1] + starts_B)
+            combined_BN = combine(combined_BN, newest_BN)
+        return torch.stack(selected, 1).sort(1).values
 
 
 def first_token(ctx: VisualContext) -> Tensor:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
+from methods.transform import rows_of
+
 
 class EvictableLayer(DynamicLayer):  # type: ignore[misc]  # transformers ships no types
     """One layer's entries [B, K, S, D], which know how many tokens they were made from.
@@ -101,6 +103,7 @@ class RaggedLayer(EvictableLayer):
         self.front_keys, self.front_values = front_keys_BFD, front_values_BFD
         self.lengths_BK = lengths_BK.int()
         self.longest = int(lengths_BK.max())
+        self._slots_BS = self._slots(front_keys_BFD.shape[1])
         self.lazy_initialization(front_keys_BFD, front_values_BFD)
         self.hold(
             front_keys_BFD.new_empty(batch, num_heads, 0, width),
@@ -139,12 +142,14 @@ class RaggedLayer(EvictableLayer):
 
     def _padded(self, front_BFD: Tensor) -> Tensor:
         """[B, F, D] to [B, K, longest, D]; what lies in the padding is some other entry."""
-        batch, num_entries, width = front_BFD.shape
+        shape = (*self.lengths_BK.shape, self.longest, front_BFD.shape[2])
+        return rows_of(front_BFD, self._slots_BS).view(shape)
+
+    def _slots(self, num_entries: int) -> Tensor:
+        """Which entry lies in which slot of the padded form, [B, K * longest]."""
         starts_BK = self.lengths_BK.cumsum(1) - self.lengths_BK
-        slots_S = torch.arange(self.longest, device=front_BFD.device)
-        index_BKS = (starts_BK[..., None] + slots_S).clamp(max=num_entries - 1)
-        index = index_BKS.reshape(batch, -1, 1).expand(-1, -1, width)
-        return front_BFD.gather(1, index).view(*index_BKS.shape, width)
+        slots_S = torch.arange(self.longest, device=starts_BK.device)
+        return (starts_BK[..., None] + slots_S).clamp(max=num_entries - 1).flatten(1)
 
 
 def _storage_bytes(*tensors: Tensor) -> int:

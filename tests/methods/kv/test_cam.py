@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from methods.kv.cam import CaM
+from methods.kv.cam import BLOCK, CaM, pass_on
 from methods.kv.streaming_llm import StreamingLLM
 
 SEED = 5
@@ -40,6 +40,18 @@ def test_values_leaving_the_window_are_shared_by_those_behind(
     merged = method.merged_values(ctx, method.transform(ctx))
     expected = plain_values(ctx, attention(ctx), 3, merge_budget)
     torch.testing.assert_close(merged, expected)
+
+
+def test_values_are_passed_on_from_block_to_block():
+    draw = torch.Generator().manual_seed(0)
+    values = torch.randn(2, 3 * BLOCK + 30, 4, generator=draw)
+    shares = torch.rand(2, 2 * BLOCK + 7, generator=draw) / 9
+    expected = values.clone()
+    for leaving in range(shares.shape[1]):
+        share = shares[:, leaving, None, None] * expected[:, leaving, None]
+        expected[:, leaving + 1 : leaving + 10] += share
+    pass_on(values, shares, width=9)
+    torch.testing.assert_close(values, expected)
 
 
 def test_keys_are_those_of_streaming_llm(context, kept):

@@ -14,11 +14,15 @@ def seeded(ctx, seed=SEED):
     return replace(ctx, generator=torch.Generator().manual_seed(seed))
 
 
+def gumbel(draw):
+    return -math.log(-math.log(draw))
+
+
 def plain_scores(ctx, tau_init, tau_delta):
     """One noisy softmax at a time, with the draws that the method is about to make."""
     num_rows = ctx.queries_BGTD.shape[2]
     shape = (*ctx.queries_BGTD.shape[:3], ctx.num_in)
-    draws = torch.empty(shape).exponential_(generator=torch.Generator().manual_seed(SEED)).tolist()
+    draws = torch.rand(shape, generator=torch.Generator().manual_seed(SEED)).tolist()
     scores = [[0.0] * ctx.num_in for _ in range(ctx.batch)]
     for b in range(ctx.batch):
         for g in range(shape[1]):
@@ -26,7 +30,7 @@ def plain_scores(ctx, tau_init, tau_delta):
                 visible = range(min(t + 1, ctx.num_in))
                 logits = ctx.keys_BND[b] @ ctx.queries_BGTD[b, g, t] * ctx.scaling
                 tau = tau_init + tau_delta * t
-                noisy = [(logits[n].item() - math.log(draws[b][g][t][n])) / tau for n in visible]
+                noisy = [(logits[n].item() + gumbel(draws[b][g][t][n])) / tau for n in visible]
                 total = sum(math.exp(x) for x in noisy)
                 for n in visible:
                     scores[b][n] += math.exp(noisy[n]) / total / shape[1]
