@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from orchestrator import (
+    cluster_commands,
     import_commands,
     planning_commands,
     question_commands,
@@ -262,6 +263,7 @@ def ui(
 planning_commands.register(app)
 reproduce_command.register(app)
 question_commands.register(app)
+cluster_commands.register(app)
 import_commands.register(app)
 
 

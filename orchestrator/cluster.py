@@ -7,19 +7,17 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import ray
 
-import methods
-import orchestrator
-import store
-import sweeps
+from orchestrator.shipping import modules
 
 OBJECT_STORE_BYTES = 100 * 2**20
 """Results are kilobytes; Ray's default of 30 % of memory is reserved for nothing, and it complains
 where ``/dev/shm`` is small, as in most containers."""
+RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Set by Ray in the driver of a submitted job, which has its environment and may add no other."""
 
 
 @contextmanager
@@ -64,9 +62,9 @@ def _existing(address: str, num_cpus: int | None) -> dict[str, Any]:
         raise ValueError(f"num_cpus {num_cpus} can be given to a new cluster only, not {address!r}")
     if address != "auto":
         _require_answer(address)
-    packages = [methods, orchestrator, store, sweeps]
-    modules = [str(Path(str(package.__file__)).parent) for package in packages]
-    return {"address": address, "runtime_env": {"py_modules": modules}}
+    if RAY_JOB in os.environ:
+        return {"address": address}
+    return {"address": address, "runtime_env": {"py_modules": modules()}}
 
 
 def _require_answer(address: str) -> None:

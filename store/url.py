@@ -10,6 +10,8 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 FOLDER = ".paretoken"
+STORE_FILE = ".paretoken-store"
+"""Holds the store's URL in the working directory of a submitted job."""
 _SECRETS = re.compile(r"password|passwd|secret|token", re.IGNORECASE)
 _BACKENDS = {
     "sqlite": "sqlite",
@@ -20,8 +22,15 @@ _BACKENDS = {
 
 
 def default_url() -> str:
-    """``PARETOKEN_STORE``, or the SQLite file ``.paretoken/paretoken.db`` in this directory."""
+    """``PARETOKEN_STORE``, or the content of the file that ``PARETOKEN_STORE_FILE`` names.
+
+    Without either, the SQLite file ``.paretoken/paretoken.db`` in this directory. A file keeps a
+    password out of the environment, as orchestrators of containers do with their secrets.
+    """
     chosen = os.environ.get("PARETOKEN_STORE")
+    file = os.environ.get("PARETOKEN_STORE_FILE")
+    if not chosen and file:
+        chosen = Path(file).read_text(encoding="utf-8").strip()
     return absolute(chosen or f"sqlite:///{FOLDER}/paretoken.db")
 
 

@@ -1,0 +1,103 @@
+"""A head node started by the command that people start one with, and ended by us."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+PORTS = range(20000, 32000)
+"""Below those that the system gives to outgoing connections."""
+PATIENCE_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a cluster answers."""
+
+    jobs: str
+    """Its job server."""
+    gcs: str
+    """What ``--address`` of ``paretoken run`` takes."""
+    folder: Path
+    """Sessions with their logs."""
+
+
+@contextmanager
+def head(folder: Path, num_cpus: int = 2, **variables: str) -> Iterator[Head]:
+    """A cluster of one node with a job server, on free ports, gone with the block."""
+    gcs, dashboard, node_manager, object_manager, metrics = _free(5)
+    options = {
+        "port": gcs,
+        "dashboard-port": dashboard,
+        "node-manager-port": node_manager,
+        "object-manager-port": object_manager,
+        "metrics-export-port": metrics,
+        "dashboard-host": "127.0.0.1",
+        "num-cpus": num_cpus,
+        "object-store-memory": 100 * 2**20,
+        "temp-dir": folder,
+    }
+    command = [_script("ray"), "start", "--head", "--disable-usage-stats", "--block"]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    log = folder.with_suffix(".log")
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, env=_environment(variables), stdout=output, stderr=output, cwd=folder.parent
+        )
+    try:
+        _wait_until_started(process, log)
+        yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", folder)
+    finally:
+        _end(process)
+
+
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Ours, with this interpreter as ``python``: that is what a job's command finds."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    patience = {"RAY_raylet_start_wait_time_s": str(PATIENCE_SECONDS)}
+    return {**os.environ, **patience, "PATH": path, **variables}
+
+
+def _script(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
+
+
+def _free(count: int) -> list[int]:
+    found: list[int] = []
+    offset = os.getpid() % 7000
+    for port in PORTS[offset:]:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError("no free ports")
+
+
+def _wait_until_started(process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while "Ray runtime started" not in log.read_text():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """The command and everything that it started, by their ids."""
+    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for each in family:
+        if each.is_running():
+            each.terminate()
+    _, alive = psutil.wait_procs(family, timeout=10)
+    for each in alive:
+        each.kill()
+    process.wait()
