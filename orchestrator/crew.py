@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -33,6 +34,15 @@ class Resources:
     def __str__(self) -> str:
         gpus = f" and {self.gpus:g} gpus" if self.gpus else ""
         return f"{self.cpus:g} cpus{gpus}"
+
+    def room(self, total: Mapping[str, float]) -> int:
+        """How many workers a node with so much holds; names are Ray's."""
+        wanted = {"CPU": self.cpus, "GPU": self.gpus}
+        return min(
+            math.floor(total.get(name, 0.0) / amount + 1e-9)
+            for name, amount in wanted.items()
+            if amount
+        )
 
 
 @dataclass(slots=True)
@@ -77,6 +87,8 @@ class Seat:
     jobs: deque[Job | LaneJob] = field(default_factory=deque)
     held: Affinity | None = None
     head_since: float = 0.0
+    leaving: bool = False
+    """Takes no more jobs, and ends with the last that it has."""
 
     @property
     def ref(self) -> Any:
@@ -111,7 +123,7 @@ class Seat:
 
 
 class Crew:
-    """A fixed number of seats; a worker that is lost leaves its seat to a new one."""
+    """Seats for workers; one that is lost leaves its seat to a new one."""
 
     def __init__(
         self,
@@ -150,6 +162,11 @@ class Crew:
         return frozenset().union(*(seat.devices for seat in self.seats if seat.jobs))
 
     @property
+    def staying(self) -> list[Seat]:
+        """Seats that were not told to leave."""
+        return [seat for seat in self.seats if not seat.leaving]
+
+    @property
     def busy(self) -> bool:
         """Whether any worker holds a job."""
         return any(seat.jobs for seat in self.seats)
@@ -174,9 +191,24 @@ class Crew:
         return True
 
     def replace(self, seat: Seat) -> None:
-        """End a worker, whatever it does, and start another in its place."""
+        """End a worker, whatever it does, and start another in its place unless it was leaving."""
         ray.kill(seat.actor)
-        self.seats[self.seats.index(seat)] = self._seat()
+        place = self.seats.index(seat)
+        self.seats[place : place + 1] = [] if seat.leaving else [self._seat()]
+
+    def resize(self, size: int) -> None:
+        """Have ``size`` workers that stay. The surplus end once they hold nothing.
+
+        Those that cannot take trials yet go first, and those that were leaving are the first to
+        stay after all.
+        """
+        by_worth = sorted(self.seats, key=_worth, reverse=True)
+        for place, seat in enumerate(by_worth):
+            seat.leaving = place >= size
+        self.seats += [self._seat() for _ in range(size - len(self.seats))]
+        for seat in [seat for seat in self.seats if seat.leaving and not seat.jobs]:
+            ray.kill(seat.actor)
+            self.seats.remove(seat)
 
     def stop(self) -> None:
         """End all workers at once, and start no more."""
@@ -189,6 +221,11 @@ class Crew:
         return Seat(actor, actor.prepare.remote())
 
 
+def _worth(seat: Seat) -> tuple[bool, bool, int]:
+    """Whom to keep: the ready, those who were to stay, those with most to do."""
+    return seat.name is not None, not seat.leaving, len(seat.jobs)
+
+
 def crew_size(resources: Resources, num_trials: int) -> int:
     """How many workers to start.
 
@@ -199,8 +236,8 @@ def crew_size(resources: Resources, num_trials: int) -> int:
         raise ValueError(
             f"a worker of {resources} cannot be: cpus must be above 0, gpus not below 0"
         )
-    totals = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    room = sum(_room(total, resources) for total in totals)
+    totals = nodes()
+    room = sum(resources.room(total) for total in totals)
     if room == 0:
         raise ValueError(
             f"a worker of {resources} fits on no node of the cluster; nodes have: "
@@ -215,13 +252,9 @@ def crew_size(resources: Resources, num_trials: int) -> int:
     return min(resources.workers, num_trials)
 
 
-def _room(total: dict[str, float], resources: Resources) -> int:
-    wanted = {"CPU": resources.cpus, "GPU": resources.gpus}
-    return min(
-        math.floor(total.get(name, 0.0) / amount + 1e-9)
-        for name, amount in wanted.items()
-        if amount
-    )
+def nodes() -> list[dict[str, float]]:
+    """What each living node of the connected cluster has, by Ray's names: ``CPU``, ``GPU``."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _described(total: dict[str, float]) -> str:

@@ -27,6 +27,8 @@ class EventKind(StrEnum):
     """A timing, finished or failed, is durable."""
     MIRRORED = "mirrored"
     """MLflow has caught up by some trials."""
+    WAITING = "waiting"
+    """There is no room for any worker now."""
     STOPPING = "stopping"
     """An interrupt arrived; no trial starts any more."""
 
@@ -57,7 +59,7 @@ class PoolReport:
     """How a pool's run went; times in seconds."""
 
     workers: int
-    """Workers asked for."""
+    """Most that there were at a time."""
     start_seconds: float = 0.0
     """Until workers and writer were ready."""
     seconds: float = 0.0
@@ -66,6 +68,8 @@ class PoolReport:
     """The part of it in which trials were timed, one on each device."""
     mirror_seconds: float = 0.0
     """After that, until MLflow had caught up."""
+    worker_seconds: float = 0.0
+    """``seconds`` summed over the workers that there were."""
     busy_seconds: dict[str, float] = field(default_factory=dict)
     """Time inside trials by worker process."""
     finished: int = 0
@@ -86,7 +90,7 @@ class PoolReport:
     @property
     def utilisation(self) -> float | None:
         """Model compute / (wall x workers), writer included, timings not; None if nothing ran."""
-        capacity = (self.seconds - self.lane_seconds) * self.workers
+        capacity = self.worker_seconds or (self.seconds - self.lane_seconds) * self.workers
         return sum(self.busy_seconds.values()) / capacity if self.busy_seconds else None
 
     def __add__(self, later: PoolReport) -> PoolReport:
@@ -124,6 +128,7 @@ _COUNTS = (
     "seconds",
     "lane_seconds",
     "mirror_seconds",
+    "worker_seconds",
     "finished",
     "failed",
     "timed",

@@ -30,6 +30,7 @@ from orchestrator.dispatch import TrialQueue
 from orchestrator.events import EventKind, OnEvent, PoolEvent, PoolReport
 from orchestrator.interrupts import interrupts
 from orchestrator.lane import Lane
+from orchestrator.staffing import Staffing, WholeCluster
 from orchestrator.writer import Recorder, Result
 from sweeps.timing import TimingResult, TimingSpec
 from sweeps.trial import FailureKind, TrialResult, TrialSpec
@@ -48,6 +49,8 @@ JOB_SECONDS = 0.05
 MAX_JOB = 64
 TICK_SECONDS = 0.2
 """How often interrupts and deadlines are looked at when nothing happens."""
+LATECOMER_SECONDS = 10.0
+"""Workers that are not ready so long after the first one are not waited for."""
 
 
 def run_pool(
@@ -55,6 +58,7 @@ def run_pool(
     url: str,
     *,
     resources: Resources,
+    staffing: Staffing | None = None,
     python: str | None = None,
     runner: str = RUN_TRIAL,
     timings: Callable[[], Sequence[TimingSpec]] = tuple,
@@ -70,6 +74,8 @@ def run_pool(
     ``runner``, ``timer`` and ``ledger`` name a function from TrialSpec to TrialResult, one from
     TimingSpec to TimingResult and a class that follows :class:`orchestrator.writer.Ledger`, as
     ``module:attribute``, importable in the workers.
+    ``staffing`` says how many workers to have while the run lasts; None: as many as there is room
+    for on the nodes that come and go.
     ``python`` is the workers' interpreter, in an environment that has this package and the same
     release of Ray; None is that of the cluster.
     ``on_event`` is called in this thread. A trial that runs longer than ``trial_timeout_s`` fails
@@ -82,15 +88,17 @@ def run_pool(
     the report says ``interrupted``. A second signal is obeyed at once.
 
     Raises ValueError if the cluster has no room for a worker or a name names nothing, RuntimeError
-    if workers or the writer keep dying.
+    if workers or the writer keep dying, or the last node with room is gone and none comes.
     """
     waiting = len({spec.id for spec in specs}) or len(timings())
     if not waiting:
         return PoolReport(workers=0)
     size = crew_size(resources, waiting)
+    staffing = staffing or WholeCluster(resources)
+    crew = Crew(runner, timer, resources, min(size, staffing.workers(waiting)), python)
     recorder = Recorder(ledger, url)
-    crew = Crew(runner, timer, resources, size, python)
-    pool = _Pool(TrialQueue(specs), timings, crew, recorder, trial_timeout_s, max_seconds)
+    queue = TrialQueue(specs)
+    pool = _Pool(queue, timings, crew, recorder, staffing, trial_timeout_s, max_seconds)
     return pool.run(on_event)
 
 
@@ -103,17 +111,21 @@ class _Pool:
         timings: Callable[[], Sequence[TimingSpec]],
         crew: Crew,
         recorder: Recorder,
+        staffing: Staffing,
         trial_timeout_s: float,
         max_seconds: float,
     ) -> None:
         self._queue, self._crew, self._recorder = queue, crew, recorder
-        self._timings = timings
+        self._timings, self._staffing = timings, staffing
         self._lane = Lane()
         self._timeout = trial_timeout_s
         self._last_start = time.monotonic() + max_seconds
         self._report = PoolReport(workers=len(crew.seats))
         self._strikes: Counter[str] = Counter()
         self._recent: deque[float] = deque(maxlen=15)
+        self._first_alive_at = math.inf
+        self._counted_at = time.monotonic()
+        self._waits = False
 
     def run(self, on_event: OnEvent) -> PoolReport:
         self._on_event = on_event
@@ -129,15 +141,25 @@ class _Pool:
         return self._completed()
 
     def _start(self) -> None:
-        """Wait for the writer and for all workers, so that the clock runs from the first trial."""
+        """Wait for the writer and for all workers, so that the clock runs from the first trial.
+
+        Not for those whose place is still taken by another sweep.
+        """
         self._recorder.prepare()
         while not self._interrupted.is_set() and not self._is_ready():
             self._step()
+            self._restaff(self._open)
 
     def _is_ready(self) -> bool:
-        return self._recorder.mirror_is_open and len(self._crew.alive) == len(self._crew.seats)
+        alive, now = len(self._crew.alive), time.monotonic()
+        self._first_alive_at = min(self._first_alive_at, now if alive else math.inf)
+        late = now - self._first_alive_at > LATECOMER_SECONDS
+        return (
+            self._recorder.mirror_is_open and alive > 0 and (late or alive == len(self._crew.seats))
+        )
 
     def _work(self) -> None:
+        self._report.worker_seconds, self._counted_at = 0.0, time.monotonic()
         self._run_trials()
         self._report.lane_seconds = _timed(self._run_timings)
         if self._interrupted.is_set():
@@ -153,12 +175,15 @@ class _Pool:
             self._recorder.mirror_in_background()
             self._step()
             self._end_overdue()
+            self._count_workers()
+            self._restaff(self._open)
+        self._settle()
+        self._count_workers()
 
     def _run_timings(self) -> None:
         """One timing at a time on each device, and nothing besides."""
         if self._interrupted.is_set():
             return
-        self._settle()
         self._lane = Lane(self._timings() if time.monotonic() < self._last_start else ())
         if len(self._lane):
             self._tell(EventKind.LANE_OPENED, timings=len(self._lane))
@@ -167,15 +192,36 @@ class _Pool:
                 self._open_lane()
             self._step()
             self._end_overdue()
+            self._restaff(most=1)  # a worker that starts now would disturb the others
 
     def _open_lane(self) -> None:
-        idle = [seat for seat in self._crew.alive if not seat.jobs]
+        idle = [seat for seat in self._crew.alive if not seat.jobs and not seat.leaving]
         for seat, spec in self._lane.assign(idle, self._crew.working):
             seat.give_timing(spec)
 
     def _settle(self) -> None:
         while self._recorder.unrecorded:
             self._step()
+
+    def _restaff(self, most: int) -> None:
+        """Follow what the staffing says; none beyond ``most`` is started that is not there yet."""
+        allowed = self._staffing.workers(self._open)
+        self._crew.resize(min(allowed, max(most, len(self._crew.seats))))
+        self._report.workers = max(self._report.workers, len(self._crew.seats))
+        if not self._crew.seats and self._open and not self._waits:
+            self._tell(EventKind.WAITING, detail="waiting for a node, or for other sweeps")
+        self._waits = not self._crew.seats
+
+    def _count_workers(self) -> None:
+        now = time.monotonic()
+        self._report.worker_seconds += len(self._crew.seats) * max(0.0, now - self._counted_at)
+        self._counted_at = now
+
+    @property
+    def _open(self) -> int:
+        """Trials and timings that wait or run."""
+        running = sum(len(job.specs) for seat in self._crew.seats for job in seat.jobs)
+        return len(self._queue) + len(self._lane) + running
 
     @property
     def _may_time(self) -> bool:
@@ -193,7 +239,10 @@ class _Pool:
         """Wait until something happens, and see to it."""
         seats = {seat.ref: seat for seat in self._crew.seats if seat.ref is not None}
         refs = [*seats, *self._recorder.refs]
-        ready, _ = ray.wait(refs, num_returns=1, timeout=TICK_SECONDS) if refs else ([], [])
+        if not refs:
+            time.sleep(TICK_SECONDS)
+            return
+        ready, _ = ray.wait(refs, num_returns=1, timeout=TICK_SECONDS)
         for ref in ready:
             if ref in seats:
                 self._attend(seats[ref])
@@ -221,10 +270,11 @@ class _Pool:
 
     def _hand_out(self) -> None:
         """Give every idle worker a job, then one to wait behind it."""
-        for seat in self._crew.alive:
+        seats = [seat for seat in self._crew.alive if not seat.leaving]
+        for seat in seats:
             if not seat.jobs:
                 self._give(seat, self._queue.take_suspect() or self._take_for(seat))
-        for seat in self._crew.alive:
+        for seat in seats:
             if len(seat.jobs) == 1 and self._may_wait_behind(seat.jobs[0]):
                 self._give(seat, self._take_for(seat))
 

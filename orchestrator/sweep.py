@@ -182,6 +182,7 @@ def _measure(
     from orchestrator.environments import by_interpreter
     from orchestrator.events import PoolReport
     from orchestrator.pool import run_pool
+    from orchestrator.shares import staffing
 
     wanted = spec.resources
     workers = None if wanted.workers == "auto" else wanted.workers
@@ -191,13 +192,14 @@ def _measure(
     open_ids = {trial.id for trial in todo}
     deadline = time.monotonic() + 3600 * (spec.budget.max_hours or math.inf)
     report = PoolReport(workers=0)
-    with cluster(address):
+    with cluster(address), staffing(address, resources, spec.priority) as staffed:
         for python, there in by_interpreter([*todo, *lane.trials()]).items():
             if not report.interrupted:
                 report += run_pool(
                     [trial for trial in there if trial.id in open_ids],
                     store.url,
                     resources=resources,
+                    staffing=staffed,
                     python=python,
                     timings=partial(lane.timings, {trial.id for trial in there}),
                     max_seconds=deadline - time.monotonic(),

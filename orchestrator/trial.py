@@ -27,7 +27,7 @@ from methods.backbones.registry import adapter_for
 from methods.base import InfeasibleError, Method
 from orchestrator.cost import Cost, measure_cost
 from orchestrator.provenance import revision
-from sweeps.models import location, unchanged
+from sweeps.models import location, missing, unchanged
 from sweeps.tasks import registry as tasks_registry
 from sweeps.tasks.base import Task
 from sweeps.trial import (
@@ -207,9 +207,14 @@ def _baseline_cost(weights: AnyWeights, task: Task[Any, Any], batch: int) -> _Ba
 def open_backbone(weights: AnyWeights) -> Backbone:
     """The model, on the GPU if this process may use one.
 
-    Raises InfeasibleError if the files are no longer those that were planned: numbers would be
-    recorded under the name of others.
+    Raises InfeasibleError if this node lacks the files or they are no longer those that were
+    planned: numbers would be recorded under the name of others.
     """
+    if (folder := missing(weights)) is not None:
+        raise InfeasibleError(
+            f"the weights of {weights.name} are not on {platform.node()}: {folder} has to be on "
+            "every node, or name a hub id"
+        )
     if not unchanged(weights):
         raise InfeasibleError(f"the weights of {weights.name} changed since the plan; run it again")
     transformers_logging.disable_progress_bar()

@@ -80,6 +80,27 @@ def _workers_schema() -> dict[str, Any]:
     return {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}
 
 
+PRIORITIES: Final = {"low": 1, "normal": 3, "high": 9}
+"""Weights by name: each step up gets three times the workers."""
+HIGHEST_PRIORITY: Final = 100
+
+
+def _priority(value: Any) -> int:
+    if isinstance(value, str):
+        if value not in PRIORITIES:
+            raise refuse(unknown_name("priority", value, PRIORITIES))
+        return PRIORITIES[value]
+    if type(value) is int and 1 <= value <= HIGHEST_PRIORITY:
+        return value
+    noun = f"low, normal, high or a whole number from 1 to {HIGHEST_PRIORITY}"
+    raise refuse(wrong(expected(noun, value), value=value))
+
+
+def _priority_schema() -> dict[str, Any]:
+    number = {"type": "integer", "minimum": 1, "maximum": HIGHEST_PRIORITY}
+    return {"anyOf": [{"enum": list(PRIORITIES)}, number]}
+
+
 def _measure(value: Any) -> MeasureSpec:
     if isinstance(value, MeasureSpec):
         return value
@@ -102,4 +123,5 @@ Objectives = Annotated[
     dict[str, Direction], PlainValidator(_objectives), AsWritten(_objectives_schema)
 ]
 Workers = Annotated[int | Literal["auto"], PlainValidator(_workers), AsWritten(_workers_schema)]
+Priority = Annotated[int, PlainValidator(_priority), AsWritten(_priority_schema)]
 Measure = Annotated[MeasureSpec, BeforeValidator(_measure), AsWritten(_measure_schema)]

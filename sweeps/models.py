@@ -155,6 +155,14 @@ def location(weights: AnyWeights) -> str:
     return str(REFERENCE / weights.path) if shipped else weights.path
 
 
+def missing(weights: AnyWeights) -> Path | None:
+    """The directory that this machine lacks, or None; hub models are not looked for."""
+    if isinstance(weights, RandomWeights):
+        return None
+    folder = Path(location(weights))
+    return folder if folder.is_absolute() and not folder.is_dir() else None
+
+
 def unchanged(weights: AnyWeights) -> bool:
     """Whether a directory still holds what was planned; hub models are pinned to a commit."""
     if isinstance(weights, RandomWeights):

@@ -25,7 +25,15 @@ from pydantic_core import InitErrorDetails
 
 from methods.places import Place
 from sweeps.choices import BackboneItem, RandomModel, TaskItem
-from sweeps.fields import CACHE_COSTS, Direction, Measure, Objectives, Workers
+from sweeps.fields import (
+    CACHE_COSTS,
+    PRIORITIES,
+    Direction,
+    Measure,
+    Objectives,
+    Priority,
+    Workers,
+)
 from sweeps.keep import KeepItem
 from sweeps.mistakes import Loc, Mistake, Part, refuse, relocated, wrong
 from sweeps.patterns import Pattern
@@ -137,6 +145,11 @@ class SweepSpec(Axes):
     description: str | None = Field(default=None, description="For people.")
     workloads: dict[Name, Workload] = Field(min_length=1, description="What is measured, by name.")
     resources: Resources = Field(default=Resources(), description="What one worker may use.")
+    priority: Priority = Field(
+        default=PRIORITIES["normal"],
+        description="Of sweeps that run on one cluster at a time, one of twice the priority gets "
+        "twice the workers: low (1), normal (3), high (9) or a number up to 100.",
+    )
     budget: Budget = Field(default=Budget(), description="Where the sweep stops.")
     measure: Measure = Field(default=MeasureSpec(), description="What is measured, and how.")
     search: SearchItem = Field(default=Grid(), description="How the frontier is looked for.")

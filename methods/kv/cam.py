@@ -86,7 +86,7 @@ def pass_on(values_BND: Tensor, shares_BE: Tensor, width: int) -> None:
     for start in range(0, shares_BE.shape[1], BLOCK):
         given_BTL = _given(shares_BE[:, start : start + BLOCK], width)
         size = given_BTL.shape[2]
-        within_BLL, behind_BWL = given_BTL.split([size, width], dim=1)
+        within_BLL, behind_BWL = given_BTL[:, :size], given_BTL[:, size:]
         leaving_BLD = values_BND[:, start : start + size]
         leaving_BLD.copy_(
             torch.linalg.solve_triangular(-within_BLL, leaving_BLD, upper=False, unitriangular=True)

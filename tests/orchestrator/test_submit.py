@@ -133,7 +133,7 @@ def test_ctrl_c_detaches_and_cancel_ends_with_what_was_measured_recorded(
     where = ("--address", cluster.jobs)
     watching = start("submit", file, *where, "--store", url)
     assert watching.stdout
-    while "copied to MLflow" not in (line := watching.stdout.readline()):
+    while " per second" not in (line := watching.stdout.readline()):
         assert line, watching.communicate()
     watching.send_signal(signal.SIGINT)
     _, err = watching.communicate(timeout=PATIENCE_SECONDS)

@@ -155,3 +155,18 @@ def threads(spec: TrialSpec) -> TrialResult:
     import torch
 
     return result(spec, datetime.now(UTC), 0.0, [float(torch.get_num_threads())] * 2)
+
+
+def located(spec: TrialSpec) -> TrialResult:
+    """Leave a line with the node per attempt; from seed ``gate`` on, wait for the file ``go``."""
+    import ray
+
+    folder = Path(str(spec.method.params["folder"]))
+    with (folder / f"{spec.seed}").open("a") as file:
+        file.write(f"{ray.get_runtime_context().get_node_id()}\n")
+    while spec.seed >= float(spec.method.params.get("gate", spec.seed + 1)):  # type: ignore[arg-type]
+        if (folder / "go").exists():
+            break
+        time.sleep(0.02)
+    time.sleep(float(spec.method.params.get("seconds", 0.0)))  # type: ignore[arg-type]
+    return measure(spec)

@@ -281,6 +281,14 @@ ONE_MISTAKE = {
         GOOD + "resources: [2]\n",
         "8:12: expected a mapping, got [2]",
     ),
+    "priority with a typo": (
+        GOOD + "priority: hihg\n",
+        "8:11: unknown priority 'hihg'; did you mean 'high'? (choices: low, normal, high)",
+    ),
+    "priority of nothing": (
+        GOOD + "priority: 0\n",
+        "8:11: expected low, normal, high or a whole number from 1 to 100, got 0",
+    ),
     "no workloads": ("name: a\nworkloads: {}\n", "2:12: workloads: must not be empty, got {}"),
     # objectives that nothing measures
     "cache of a vision model": (

@@ -1,0 +1,117 @@
+"""A sweep on several machines, which come, go and differ: nodes of a cluster on this one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from orchestrator.cluster import cluster
+from orchestrator.crew import Resources
+from orchestrator.events import PoolEvent, PoolReport
+from orchestrator.pool import run_pool
+from store.repository import Store
+from sweeps.trial import TrialSpec
+from tests.orchestrator import trials
+from tests.orchestrator.ledgers import plan
+from tests.orchestrator.trials import specs
+
+MEMORY = 80 * 2**20
+ATTEMPTS = 3
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Cluster]:
+    """A head that runs no trials, with this process as its driver."""
+    started = Cluster()
+    try:
+        add(started, num_cpus=0)
+        with cluster(started.address):
+            yield started
+    finally:
+        started.shutdown()
+
+
+def add(nodes: Cluster, **has: float) -> Any:
+    """A node that has this; Ray gives it 30 s to start, which a busy machine may need twice."""
+    for attempts_left in reversed(range(ATTEMPTS)):
+        try:
+            return nodes.add_node(object_store_memory=MEMORY, include_dashboard=False, **has)
+        except Exception as error:
+            if "timed out during startup" not in str(error) or not attempts_left:
+                raise
+    return None
+
+
+def run(tmp_path: Path, planned: list[TrialSpec], **options: Any) -> PoolReport:
+    url = f"sqlite:///{tmp_path}/results.db"
+    plan(url, planned)
+    ledger, runner = "tests.orchestrator.ledgers:SqlLedger", "tests.orchestrator.trials:located"
+    return run_pool(planned, url, runner=runner, ledger=ledger, **options)
+
+
+def recorded(tmp_path: Path) -> dict[str, list[float]]:
+    with Store(f"sqlite:///{tmp_path}/results.db") as store:
+        points = store.points("engine")
+        assert len({point.trial for point in points}) == len(points)
+        return {point.trial: store.outcomes(point.trial)["outcome"].tolist() for point in points}
+
+
+def places(folder: Path, spec: TrialSpec) -> list[str]:
+    """The node of every attempt."""
+    return (folder / str(spec.seed)).read_text().split()
+
+
+def test_nodes_come_and_go_in_mid_sweep_and_every_trial_ends_once(
+    nodes: Cluster, tmp_path: Path
+) -> None:
+    folder = tmp_path / "attempts"
+    folder.mkdir()
+    planned = specs(40, folder=str(folder), seconds=0.06, gate=10)
+    first = add(nodes, num_cpus=1)
+    second: list[Any] = []
+    count = 0
+
+    def disturb(event: PoolEvent) -> None:
+        nonlocal count
+        count += event.result is not None
+        if count == 5 and not second:
+            second.append(add(nodes, num_cpus=2))
+        if event.workers == 3 and not (folder / "go").exists():
+            nodes.remove_node(first, allow_graceful=False)
+            (folder / "go").touch()
+
+    try:
+        report = run(tmp_path, planned, resources=Resources(cpus=1), on_event=disturb)
+        assert (report.finished, report.failed, report.workers) == (40, 0, 3)
+        assert recorded(tmp_path) == {spec.id: trials.measure(spec).outcomes for spec in planned}
+        attempts = [places(folder, spec) for spec in planned]
+        assert 1 <= sum(map(len, attempts)) - 40 <= report.requeued
+        assert {first.node_id, second[0].node_id} == {place for each in attempts for place in each}
+    finally:
+        for node in second:
+            nodes.remove_node(node)
+
+
+def test_workers_go_only_where_what_they_need_is(nodes: Cluster, tmp_path: Path) -> None:
+    plain, gifted = (
+        add(nodes, num_cpus=4),
+        add(nodes, num_cpus=1, num_gpus=1),
+    )
+    try:
+        planned = specs(12, folder=str(tmp_path))
+        report = run(tmp_path, planned, resources=Resources(cpus=0.25, gpus=0.5))
+        assert (report.finished, report.workers) == (12, 2)
+        assert {place for spec in planned for place in places(tmp_path, spec)} == {gifted.node_id}
+        with pytest.raises(ValueError, match=r"2 gpus fits on no node .* 1 cpus and 1 gpus"):
+            run(tmp_path, planned, resources=Resources(gpus=2))
+        with pytest.raises(
+            ValueError, match=r"3 workers of 0\.25 cpus and 0\.5 gpus .* choices: 1 to 2"
+        ):
+            run(tmp_path, planned, resources=Resources(cpus=0.25, gpus=0.5, workers=3))
+    finally:
+        nodes.remove_node(plain)
+        nodes.remove_node(gifted)
