@@ -18,7 +18,7 @@ from tests.orchestrator.trials import specs
 
 def main(url: str, folder: str, address: str, weight: str) -> None:
     """Run for many minutes, unless told to end."""
-    planned = specs(20_000, folder=folder, seconds=0.1)
+    planned = specs(5_000, folder=folder, seconds=0.1)
     plan(url, planned)
     workers, resources = Path(f"{folder}.workers"), Resources()
 

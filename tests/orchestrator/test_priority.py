@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 import ray
 
 from orchestrator.cluster import cluster
 from orchestrator.shares import ARBITER, NAMESPACE
-from tests.orchestrator.test_cluster import PATIENCE_SECONDS, ROOT, wait_until
+from tests.orchestrator.test_cluster import ROOT
+
+PATIENCE_SECONDS = 400
+"""A dozen processes are started here, which on a busy machine takes minutes."""
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
 
 
 class Driver:
@@ -46,6 +59,7 @@ class Driver:
         return len(list(self.folder.iterdir()))
 
 
+@pytest.mark.timeout(3 * PATIENCE_SECONDS)
 def test_drivers_share_by_priority_and_inherit_what_others_leave(tmp_path: Path) -> None:
     with cluster(num_cpus=4):
         light = Driver("light", tmp_path, weight=1)
