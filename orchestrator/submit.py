@@ -12,9 +12,11 @@ import os
 import secrets
 import shlex
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -32,6 +34,10 @@ STOP_SECONDS = "60"
 SWEEP = "paretoken_sweep"
 """Key of a job's metadata."""
 KNOCK_SECONDS = 10
+START_SECONDS = 60.0
+"""How long a head that has just started may take until it accepts a job."""
+NOT_YET = "No available agent"
+"""Ray's words for that."""
 Write = Callable[[str], object]
 
 
@@ -85,7 +91,10 @@ class JobServer:
         _require_version(self._client._server_ray_version or "", self.address)
 
     def submit(self, sweep: str, cargo: Cargo, options: Options) -> str:
-        """Upload what is missing there and start the job; returns its id."""
+        """Upload what is missing there and start the job; returns its id.
+
+        A head that was started seconds ago takes no job yet and is asked again.
+        """
         environment: dict[str, Any] = {
             "working_dir": str(cargo.folder),
             "excludes": list(cargo.excludes),
@@ -94,15 +103,15 @@ class JobServer:
         if options.ships_code:
             environment["py_modules"] = modules()
         command = [options.python, "-m", "orchestrator.cli", "run", cargo.sweep]
+        submit = partial(
+            self._client.submit_job,
+            entrypoint=shlex.join([*command, "--address", "auto"]),
+            submission_id=f"{sweep}-{secrets.token_hex(3)}",
+            metadata={SWEEP: sweep},
+            runtime_env=environment,
+        )
         with _sentences(self.address):
-            return str(
-                self._client.submit_job(
-                    entrypoint=shlex.join([*command, "--address", "auto"]),
-                    submission_id=f"{sweep}-{secrets.token_hex(3)}",
-                    metadata={SWEEP: sweep},
-                    runtime_env=environment,
-                )
-            )
+            return _once_it_can(submit)
 
     def job(self, job_id: str) -> Job:
         """What is known of a job."""
@@ -207,6 +216,17 @@ def _token_of_this_machine(address: str) -> dict[str, str] | None:
     if "RAY_AUTH_MODE" in os.environ or not _is_loopback(address) or not file.is_file():
         return None
     return {"Authorization": f"Bearer {file.read_text(encoding='utf-8').strip()}"}
+
+
+def _once_it_can(submit: Callable[[], Any]) -> str:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return str(submit())
+        except RuntimeError as error:
+            if NOT_YET not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(1.0)
 
 
 @contextmanager
