@@ -30,8 +30,8 @@ def cluster(address: str | None = None, num_cpus: int | None = None) -> Iterator
     ``auto`` or ``host:port`` attaches to an existing cluster, whose workers receive this process's
     version of our packages.
 
-    Raises ValueError where ``address`` leads nowhere, with ``num_cpus`` for an existing cluster,
-    and in a process that is connected already.
+    Raises ValueError where ``address`` leads nowhere or to other releases of Ray or Python, with
+    ``num_cpus`` for an existing cluster, and in a process that is connected already.
     """
     if ray.is_initialized():
         raise ValueError("this process is connected already; one cluster at a time")
@@ -42,6 +42,13 @@ def cluster(address: str | None = None, num_cpus: int | None = None) -> Iterator
     except ConnectionError as error:
         hint = "" if address == "auto" else "; if it wants a token, set RAY_AUTH_MODE=token"
         raise ValueError(f"no Ray cluster answers at {address!r}: {error}{hint}") from error
+    except RuntimeError as error:
+        if "Version mismatch" not in str(error):
+            raise
+        releases = " ".join(str(error).split())
+        raise ValueError(
+            f"{address!r} cannot be attached to, `submit` may do: {releases}"
+        ) from error
     try:
         yield
     finally:
