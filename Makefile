@@ -16,10 +16,11 @@ lint: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.dev  ## uncertainty, races, engine overhead beside Ray Tune, 100,000 trials
+bench: .venv/.dev  ## uncertainty, races, engine overhead, timing under load, 100,000 trials
 	$(BIN)/python -m tests.benchmarks.uncertainty
 	$(BIN)/python -m tests.benchmarks.racing
 	$(BIN)/python -m tests.benchmarks.engine
+	$(BIN)/python -m tests.benchmarks.lane
 	$(BIN)/python -m tests.benchmarks.scale
 
 torture: .venv/.dev  ## what must not break, for longer than `make test` has time

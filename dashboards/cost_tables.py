@@ -9,7 +9,7 @@ from dashboards.fitting import Column, FittingTable
 from dashboards.rows import Row, variant_labels
 
 if TYPE_CHECKING:
-    from store.records import Number
+    from store.records import Number, Point
 
 COSTS_LEGEND = (
     "Costs alone, the dearest first; without quality there is no frontier. flops, kv, memory "
@@ -40,8 +40,8 @@ def costs_table(workload: str, rows: Sequence[Row]) -> FittingTable:
         Column("cache", [_bytes(m["kv_bytes"]) for m in metrics], 90),
         Column("memory", [_fraction(m["peak_memory"]) for m in metrics], 85),
         Column("peak", [_bytes(m["peak_bytes"]) for m in metrics], 70),
-        Column("latency", [_fraction(m["latency"]) for m in metrics], 95),
-        Column("comp.", [_fraction(m["compressor_share"]) for m in metrics], 50),
+        Column("latency", [_timed(p, "latency") for p in points], 95),
+        Column("comp.", [_timed(p, "compressor_share") for p in points], 50),
         Column("trial", [point.trial[:_SHORT] for point in points], 40, "left"),
     ]
     title = f"{workload}: costs of {len(rows)} trials, {model}"
@@ -51,6 +51,11 @@ def costs_table(workload: str, rows: Sequence[Row]) -> FittingTable:
 def _by_cost(row: Row) -> tuple[float, float, str]:
     metrics = row.point.metrics
     return -(metrics["kv_bytes"] or 0), -(metrics["flops_per_example"] or 0), row.point.trial
+
+
+def _timed(point: Point, name: str) -> str:
+    """Nothing where other trials ran meanwhile."""
+    return "" if name in point.outside_lane else _fraction(point.metrics[name])
 
 
 def _fraction(value: Number | None) -> str:

@@ -55,6 +55,9 @@ class Row:
             "schedule": point.schedule,
             "seed": point.seed,
             "metrics": {**point.metrics, "tokens_per_layer": point.tokens_per_layer},
+            "in_lane": point.in_lane,
+            "device": point.device,
+            "disturbed": point.disturbed,
             "on_frontier": self.on_frontier,
         }
 

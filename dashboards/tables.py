@@ -32,8 +32,9 @@ _SHORT = 8
 """Digits of a trial's id in tables; 16 in JSON."""
 _LEGEND = (
     "keep: nominal fraction of tokens kept; tokens, flops, kv, latency: measured, over the "
-    "uncompressed model's. quality ± 1 standard error; latency low..high over pairs; comp.: the "
-    "compressor's share of the time."
+    "uncompressed model's. quality ± 1 standard error; latency low..high: 95 % interval of its "
+    "median over pairs, alone on the device; comp.: the compressor's share of the time. ~: taken "
+    "while other trials ran, on no frontier."
 )
 
 
@@ -97,9 +98,9 @@ def _frontier_columns(rows: Sequence[Row]) -> list[Column]:
             for name in SELDOM
             if any(m[name] not in (None, 1.0) for m in metrics)
         ),
-        Column("latency", [_fraction(m["latency"]) for m in metrics], 90),
+        Column("latency", [_time(row, "latency") for row in rows], 90),
         Column("low..high", [_latency_range(m) for m in metrics], 40),
-        Column("comp.", [_fraction(m["compressor_share"]) for m in metrics], 45),
+        Column("comp.", [_time(row, "compressor_share") for row in rows], 45),
         Column("trial", [point.trial[:_SHORT] for point in points], 60, "left"),
     ]
 
@@ -109,9 +110,11 @@ def status_rows(store: Store, sweep: str | None = None) -> list[Json]:
 
     Raises ValueError for a name that the store does not know.
     """
-    failures = store.failures(sweep) if sweep is not None else []
     from store.untimed import untimed
 
+    failures = []
+    if sweep is not None:
+        failures = [*store.failures(sweep), *store.failed_timings(sweep)]
     chosen = [each for each in store.sweeps() if sweep in (None, each.name)]
     rows = [_status_row(each, len(untimed(store, each.name))) for each in chosen]
     if sweep is not None:
@@ -231,6 +234,12 @@ def _over_seeds(row: Row) -> str:
     if spread is None or len(row.group.seeds) < 2:
         return ""
     return f"{spread.mean:.3f} [{spread.low:.3f}..{spread.high:.3f}]"
+
+
+def _time(row: Row, name: str) -> str:
+    mark = "~" if name in row.point.outside_lane else ""
+    written = _fraction(row.point.metrics[name])
+    return f"{mark}{written}" if written else ""
 
 
 def _latency_range(metrics: Mapping[str, Number | None]) -> str:

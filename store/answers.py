@@ -27,6 +27,7 @@ from store.questions import (
     RankQuestion,
 )
 from store.repository import Store
+from store.timing_notes import timing_notes
 
 Row = dict[str, Any]
 FEW_CLUSTERS: Final = 10
@@ -42,7 +43,10 @@ def ask(store: Store, sweep: str, question: Question) -> list[Row]:
     do not exist, and for a question that no workload can answer.
     """
     workloads = _chosen(load(store, sweep, question.workload), question)
-    rows = [{**_basis(paired), **_answer(store, sweep, paired, question)} for paired in workloads]
+    rows = [
+        {**_basis(paired, question), **_answer(store, sweep, paired, question)}
+        for paired in workloads
+    ]
     unanswered = [row["unanswered"] for row in rows if row["unanswered"] is not None]
     if len(unanswered) == len(rows):
         raise UnanswerableError(unanswered[0])
@@ -72,7 +76,7 @@ def _chosen(workloads: list[Paired], question: Question) -> list[Paired]:
     return holding
 
 
-def _basis(paired: Paired) -> Row:
+def _basis(paired: Paired, question: Question) -> Row:
     examples = paired.outcomes_PSE.shape[2]
     clusters = int(paired.clusters_E.max()) + 1
     notes = []
@@ -83,6 +87,7 @@ def _basis(paired: Paired) -> Row:
             f"{len(paired.left_out)} configurations left out: not yet measured with seeds "
             f"{', '.join(map(str, paired.seeds))}"
         )
+    notes += timing_notes(paired, _metrics(paired, question))
     return {
         "workload": paired.workload,
         "objectives": dict(paired.objectives),
@@ -92,6 +97,14 @@ def _basis(paired: Paired) -> Row:
         "left_out": len(paired.left_out),
         "notes": notes,
     }
+
+
+def _metrics(paired: Paired, question: Question) -> set[str]:
+    """Metrics that an answer rests on."""
+    named = {*paired.objectives}
+    for name in ("maximum", "minimum"):
+        named |= {*getattr(question, name, {})}
+    return named | ({question.of} if isinstance(question, BestQuestion) else set())
 
 
 def _frontier(_: Store, __: str, paired: Paired, question: FrontierQuestion) -> Row:

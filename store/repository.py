@@ -322,6 +322,15 @@ class Store:
             query = queries.failures(plans.sweep_id(connection, sweep))
             return [Failure(*row) for row in connection.execute(query)]
 
+    def failed_timings(self, sweep: str) -> list[Failure]:
+        """Timings of the current plan's trials that only ever failed, in its order."""
+        with self._database.read() as connection:
+            query = timings.failures(plans.sweep_id(connection, sweep))
+            return [
+                Failure(*fields, error=f"timed at batch {batch}: {error}")
+                for *fields, batch, error in connection.execute(query)
+            ]
+
     def impossible(self, sweep: str) -> list[dict[str, Any]]:
         """Combinations of the sweep's current plan that cannot run, with the reasons."""
         with self._database.read() as connection:

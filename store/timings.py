@@ -10,7 +10,16 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, func, insert, literal, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    ScalarSelect,
+    Select,
+    func,
+    insert,
+    literal,
+    select,
+)
 from sqlalchemy.orm import aliased
 
 from store.models import Environment, OutboxKind, OutboxRow, SweepTrial, Timing, Trial
@@ -53,6 +62,44 @@ def in_lane(connection: Connection, trial_ids: Iterable[str]) -> dict[Key, int]:
         rows = connection.execute(query.where(Timing.trial_id.in_(portion)))
         found |= {(trial, batch): pairs or 0 for trial, batch, pairs in rows}
     return found
+
+
+def failures(sweep_id: int) -> Select[*tuple[Any, ...]]:
+    """Fields of :class:`store.records.Failure` for timings that only ever failed, plan's order."""
+    each, better = aliased(Timing), aliased(Timing)
+    attempts = select(func.count(each.id)).where(
+        each.trial_id == Trial.id, each.batch == Timing.batch
+    )
+    last = select(func.max(each.id)).where(each.trial_id == Trial.id, each.batch == Timing.batch)
+    taken = select(better.id).where(
+        better.trial_id == Trial.id,
+        better.batch == Timing.batch,
+        better.in_lane,
+        better.failure.is_(None),
+    )
+    return (
+        select(
+            SweepTrial.workload,
+            Trial.id,
+            Trial.method,
+            SweepTrial.keep_label,
+            Trial.schedule,
+            Trial.seed,
+            attempts.correlate(Trial, Timing).scalar_subquery(),
+            Timing.failure,
+            Timing.batch,
+            Timing.error,
+        )
+        .join(Trial, Trial.id == SweepTrial.trial_id)
+        .join(Timing, Timing.trial_id == Trial.id)
+        .where(
+            SweepTrial.sweep_id == sweep_id,
+            Timing.failure.is_not(None),
+            Timing.id == last.correlate(Trial, Timing).scalar_subquery(),
+            ~taken.correlate(Trial, Timing).exists(),
+        )
+        .order_by(SweepTrial.position)
+    )
 
 
 def record(connection: Connection, results: Sequence[TimingResult]) -> None:

@@ -16,7 +16,7 @@ from pydantic import (
 
 from sweeps import models
 from sweeps.mistakes import Loc, Part, expected, refuse, strictly, unknown_name, wrong
-from sweeps.schema_parts import AsWritten, first_sentence, named
+from sweeps.schema_parts import AsWritten, first_sentence, named, or_list
 from sweeps.tasks import registry as tasks_registry
 from sweeps.tasks.base import Task
 
@@ -121,7 +121,8 @@ def _task_schema() -> dict[str, Any]:
     with_id = []
     for name, entry in tasks_registry.entries().items():
         schema = entry.task.model_json_schema()
-        properties = {"id": {"const": name, "description": texts[name]}, **schema["properties"]}
+        axes = {each: or_list(one) for each, one in schema["properties"].items()}
+        properties = {"id": {"const": name, "description": texts[name]}, **axes}
         schema |= {"properties": properties, "required": ["id", *schema.get("required", [])]}
         with_id.append(schema)
     return {"anyOf": [named(texts), *with_id]}

@@ -115,7 +115,7 @@ def plan(spec: SweepSpec) -> Plan:
             expanded.add(name, workload, spec.axes(name), spec.source.folder)
         except ModelError as error:
             loc = ("workloads", name, "backbone")
-            mistakes.append(spec.source.mistake(str(error), loc))
+            mistakes.append(spec.mistake(str(error), loc))
     if mistakes:
         raise SweepFileError(mistakes)
     return expanded.plan(spec.budget.max_trials)

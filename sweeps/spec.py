@@ -6,7 +6,7 @@ axis that stands at the top of the file holds for every workload that does not g
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -21,7 +21,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import InitErrorDetails
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from methods.places import Place
 from sweeps.choices import BackboneItem, RandomModel, TaskItem
@@ -38,6 +38,7 @@ from sweeps.keep import KeepItem
 from sweeps.mistakes import Loc, Mistake, Part, refuse, relocated, wrong
 from sweeps.patterns import Pattern
 from sweeps.search import Grid, SearchItem
+from sweeps.task_axes import Expanded, expanded
 from sweeps.tasks import registry as tasks_registry
 from sweeps.times import TIME_METRICS
 from sweeps.trial import MeasureSpec
@@ -155,11 +156,16 @@ class SweepSpec(Axes):
     search: SearchItem = Field(default=Grid(), description="How the frontier is looked for.")
 
     _source: Source = PrivateAttr(default=Source("sweep"))
+    _expanded: Expanded = PrivateAttr(default=Expanded(None))
 
     @property
     def source(self) -> Source:
         """Where the spec was read from; a nameless place where it was built in Python."""
         return self._source
+
+    def mistake(self, message: str, loc: Loc) -> Mistake:
+        """A mistake with the line and column of ``loc``, whose workload may stand for several."""
+        return self.source.mistake(message, self._expanded.written(loc))
 
     def axes(self, workload: str) -> WorkloadAxes:
         """The axes of a workload, with what it inherits and the defaults filled in."""
@@ -201,16 +207,28 @@ class SweepSpec(Axes):
     @model_validator(mode="wrap")
     @classmethod
     def _every_workload_has_axes(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        mistakes = list(_missing_axes(data))
+        found = expanded(data)
+        mistakes = [*_missing_axes(found.data)]
         try:
-            spec = handler(data)
+            spec = handler(found.data)
         except ValidationError as error:
             own = (relocated(details, details["loc"]) for details in error.errors())
-            raise refuse(*own, *mistakes) from None
+            raise refuse(*_in_file([*own, *mistakes], found), *found.mistakes) from None
         mistakes += [*spec._unmeasured_objectives(), *spec._meaningless_quality()]
-        if mistakes:
-            raise refuse(*mistakes)
+        mistakes += spec._batches_of_their_own()
+        if mistakes or found.mistakes:
+            raise refuse(*_in_file(mistakes, found), *found.mistakes)
+        spec._expanded = found
         return spec
+
+    def _batches_of_their_own(self) -> Iterator[InitErrorDetails]:
+        if len(self.measure.timed_batches) < 2:
+            return
+        for workload in self.workloads.values():
+            task = tasks_registry.entry(workload.task.id).task
+            if not task.has_answers:
+                sentence = f"task {task.id} has a batch_size of its own: make a list of that one"
+                yield wrong(sentence, ("measure", "latency_batch"))
 
     def _unmeasured_objectives(self) -> list[InitErrorDetails]:
         found = []
@@ -265,6 +283,14 @@ class WorkloadAxes:
     exclude: tuple[str, ...]
     schedules: tuple[ScheduleItem, ...]
     objectives: dict[str, Direction]
+
+
+def _in_file(mistakes: Iterable[InitErrorDetails], found: Expanded) -> Iterator[InitErrorDetails]:
+    """The mistakes at the places that the file has."""
+    for each in mistakes:
+        context = each["type"].context if isinstance(each["type"], PydanticCustomError) else None
+        at_key = bool((context or {}).get("at_key"))
+        yield {**each, "loc": found.written(each["loc"], at_key=at_key)}
 
 
 def _missing_axes(data: Any) -> list[InitErrorDetails]:

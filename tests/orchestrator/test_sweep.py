@@ -27,7 +27,7 @@ SWEEP = """
 name: small
 seeds: [0]
 keep: [1.0, 0.5, 8x, 16 tokens]
-measure: {{latency_pairs: 1, latency_batch: 2}}
+measure: {{latency_pairs: {pairs}, latency_batch: 2}}
 workloads:
   digits:
     task: {{id: digits, num_examples: {num_examples}, batch_size: 8}}
@@ -49,8 +49,8 @@ class Checkout:
         self.folder, self.models = folder, models
         self.write()
 
-    def write(self, *, more: str = "", num_examples: int = 8) -> None:
-        settings = {"more": more, "num_examples": num_examples}
+    def write(self, *, more: str = "", num_examples: int = 8, pairs: int = 1) -> None:
+        settings = {"more": more, "num_examples": num_examples, "pairs": pairs}
         (self.folder / "sweep.yaml").write_text(SWEEP.format(**self.models, **settings))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
@@ -95,14 +95,16 @@ def test_one_file_runs_is_reused_and_grows(checkout: Checkout, mirror_url: str) 
     assert first["sweep"] == "small"
     assert (first["planned"], first["measured"], first["failed"]) == (TRIALS, TRIALS, 0)
     assert first["utilisation"] > 0
+    assert (first["timed"], first["untimed"]) == (TRIALS, 0)
     require_every_trial_once(mirror_url, TRIALS)
+    require_every_trial_timed(mirror_url)
 
     again = checkout.json("run", "sweep.yaml", "--store", mirror_url)
-    assert (again["reused"], again["measured"]) == (TRIALS, 0)
+    assert (again["reused"], again["measured"], again["timed"]) == (TRIALS, 0, 0)
 
     checkout.write(more="uniform")
     grown = checkout.json("run", "sweep.yaml", "--store", mirror_url)
-    assert (grown["reused"], grown["measured"]) == (TRIALS, 6)
+    assert (grown["reused"], grown["measured"], grown["timed"]) == (TRIALS, 6, 6)
     require_every_trial_once(mirror_url, TRIALS + 6)
 
     points = checkout.json("frontier", "small", "--store", mirror_url)
@@ -112,7 +114,23 @@ def test_one_file_runs_is_reused_and_grows(checkout: Checkout, mirror_url: str) 
     require_exact_frontier(points, "digits", "flops")
     require_exact_frontier(points, "recall", "kv")
     status = checkout.json("status", "--store", mirror_url)
-    assert [(row["name"], row["finished"]) for row in status] == [("small", TRIALS + 6)]
+    [row] = status
+    assert (row["name"], row["finished"]) == ("small", TRIALS + 6)
+    assert (row["timed"], row["untimed"]) == (TRIALS + 6, 0)
+
+    checkout.write(more="uniform", pairs=2)
+    surer = checkout.json("run", "sweep.yaml", "--store", mirror_url)
+    assert (surer["measured"], surer["timed"]) == (0, TRIALS + 6)
+
+
+def require_every_trial_timed(url: str) -> None:
+    """In the lane: no two timings overlap, and MLflow knows where they were taken."""
+    with Store(url) as store:
+        assert all(point.in_lane for point in store.points("small"))
+        assert all(point.metrics["latency_pairs"] == 1 for point in store.points("small"))
+    told = [run for run in runs_in_mlflow(url) if "trial_id" in run.data.tags]
+    assert {run.data.tags["in_lane"] for run in told} == {"true"}
+    assert all(run.data.metrics["latency"] > 0 for run in told)
 
 
 def require_exact_frontier(points: list[dict[str, Any]], workload: str, cost: str) -> None:
@@ -193,6 +211,7 @@ def test_a_mirror_that_was_left_behind_catches_up(
     checkout: Checkout, sqlite_mlflow_template: Path, tmp_path: Path
 ) -> None:
     """What the store knows and MLflow does not is told by the next run, without Ray."""
+    checkout.write(pairs=0)
     file = tmp_path / "paretoken.db"
     file.write_bytes(sqlite_mlflow_template.read_bytes())
     url = f"sqlite:///{file}"

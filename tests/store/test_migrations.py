@@ -15,7 +15,8 @@ from sqlalchemy import create_engine, text
 from store import migrations
 from store.models import Base
 from store.repository import Store
-from tests.store.examples import begin, finished, metrics, spec
+from sweeps.trial import MeasureSpec
+from tests.store.examples import begin, failed, finished, metrics, spec
 
 
 def test_migrations_lead_to_the_models(empty_url: str) -> None:
@@ -93,6 +94,39 @@ def test_what_an_older_version_cannot_hold_is_measured_again(empty_url: str) -> 
         assert store.finished([judged.id, costs.id]) == {judged.id}
         store.record([finished(costs, **missing)])
         assert store.metrics(costs.id).quality is None
+
+
+def test_times_of_an_older_version_are_kept_and_not_believed(empty_url: str) -> None:
+    """Columns of the measurement then; now timings that were taken while other trials ran."""
+    batched = spec(0).model_copy(update={"measure": MeasureSpec(latency_batch=4)})
+    costs = spec(1)
+    missing = {"compressor_seconds": None, "compressor_share": None}
+    with Store(empty_url) as store:
+        begin(store, [batched, costs])
+        store.record([failed(batched), finished(batched), finished(costs, **missing)])
+    _downgrade(empty_url, "0004")
+    _change(empty_url, f"SET latency = 0.75, latency_seconds = 0.002 WHERE trial_id='{batched.id}'")
+    with Store(empty_url) as store:
+        old, untimed = store.points("quickstart")
+        assert store.timed([batched.id, costs.id]) == {}
+        numbers = (old.metrics["latency"], old.metrics["latency_seconds"], old.in_lane)
+        assert numbers == (0.75, 0.002, False)
+        assert old.metrics["compressor_share"] == metrics().compressor_share
+        assert "latency" in old.outside_lane
+        assert (untimed.metrics["latency"], untimed.device) == (None, None)
+        assert store.points("quickstart", batch=4)[0].metrics["latency"] == 0.75
+    _downgrade(empty_url, "0004")  # and back again
+    _change(empty_url, "SET latency_high = latency + 1")
+    with Store(empty_url) as store:
+        found = [point.metrics["latency_high"] for point in store.points("quickstart")]
+        assert found == [1.75, None]
+
+
+def _change(url: str, assignments: str) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE paretoken_measurements {assignments}"))
+    engine.dispose()
 
 
 def _downgrade(url: str, revision: str) -> None:
