@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from orchestrator.console import File, Json, StoreUrl, open_store, show_rows
+from orchestrator.console import File, Json, StoreUrl, log, open_store, show_rows
 
 
-def plan(file: File, as_json: Json = False) -> None:
-    """Show what a sweep would run, and what cannot run and why. Writes nothing."""
-    from dashboards import tables
+def plan(
+    file: File,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Run a few short trials where there are no past ones.")
+    ] = False,
+    as_json: Json = False,
+    store: StoreUrl = None,
+) -> None:
+    """Show what a sweep would run, what it will take, and what cannot run and why.
+
+    Writes nothing. Times and memory are those of past trials in the store.
+    """
+    from rich.console import Group
+
+    from dashboards import price_tables, tables
+    from orchestrator.pricing import existing, price
     from sweeps.load import load_sweep
     from sweeps.plan import plan as make_plan
 
-    planned = make_plan(load_sweep(file))
-    show_rows(as_json, tables.plan_rows(planned), lambda: tables.plan_table(planned))
+    spec = load_sweep(file)
+    planned = make_plan(spec)
+    with open_store(store) as opened:
+        row = price(spec, planned, existing(opened), log if probe else None)
+    show_rows(
+        as_json,
+        {**tables.plan_rows(planned), **row},
+        lambda: Group(tables.plan_table(planned), price_tables.price_parts(row)),
+    )
 
 
 def diff(file: File, as_json: Json = False, store: StoreUrl = None) -> None:

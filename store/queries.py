@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Row, Select, Text, and_, cast, false, func, select, tuple_
@@ -167,6 +167,27 @@ def failures(sweep_id: int) -> Select[*tuple[Any, ...]]:
         .join(Attempt, Attempt.id == last_attempt())
         .where(SweepTrial.sweep_id == sweep_id, Trial.state == TrialState.FAILED)
         .order_by(SweepTrial.position)
+    )
+
+
+def past(tasks: Iterable[str]) -> Select[*tuple[Any, ...]]:
+    """Fields of :class:`store.prices.Past`."""
+    kind = (Trial.task, Trial.backbone, Trial.method, Measurement.num_examples)
+    return (
+        select(
+            *kind,
+            func.count(),
+            func.avg(Attempt.seconds),
+            func.avg(Attempt.seconds * Attempt.seconds),
+            func.max(Measurement.peak_bytes),
+            func.max(Measurement.weight_bytes),
+        )
+        .select_from(Trial)
+        .join(Measurement, Measurement.trial_id == Trial.id)
+        .join(Attempt, Attempt.trial_id == Trial.id)
+        .where(Trial.task.in_(sorted(tasks)), Attempt.state == TrialState.FINISHED)
+        .group_by(*kind)
+        .order_by(*kind)
     )
 
 

@@ -21,6 +21,7 @@ from store.importing.collection import Collection
 from store.imports import Imported
 from store.models import Impossible, Outcomes, Sweep, SweepTrial, Trial
 from store.nearest import Facets
+from store.prices import Past
 from store.records import AttemptRecord, Candidate, Failure, Point, SweepStatus
 from store.serialization import ExampleOutcomes, from_parquet, to_parquet
 from store.statements import portions
@@ -207,6 +208,11 @@ class Store:
         if row is None:
             raise _not_finished(trial_id)
         return Metrics.model_validate(dict(row))
+
+    def past(self, tasks: Iterable[str]) -> list[Past]:
+        """What finished trials of these tasks took, by backbone, method and number of examples."""
+        with self._database.read() as connection:
+            return [Past(*row) for row in connection.execute(queries.past(tasks))]
 
     def trial_id(self, beginning: str) -> str:
         """The id that begins like this. Raises ValueError unless there is exactly one."""
