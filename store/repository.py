@@ -333,7 +333,7 @@ class Store:
         with self._database.read() as connection:
             query = timings.failures(plans.sweep_id(connection, sweep))
             return [
-                Failure(*fields, error=f"timed at batch {batch}: {error}")
+                Failure(*fields, f"timed at batch {batch}: {error}")
                 for *fields, batch, error in connection.execute(query)
             ]
 
