@@ -333,8 +333,8 @@ class Store:
         with self._database.read() as connection:
             query = timings.failures(plans.sweep_id(connection, sweep))
             return [
-                Failure(*fields, f"timed at batch {batch}: {error}")
-                for *fields, batch, error in connection.execute(query)
+                Failure(*row[:-2], f"timed at batch {row.batch}: {row.error}")
+                for row in connection.execute(query)
             ]
 
     def impossible(self, sweep: str) -> list[dict[str, Any]]:
