@@ -117,10 +117,11 @@ class Progress:
         timings: int | None = None,
         timed: int | None = None,
         note: str | None = None,
+        total: int | None = None,
     ) -> None:
         """New totals of what is given; the rest stays. ``note`` is a word on what is happening."""
         given = {"done": done, "running": running, "reused": reused, "failed": failed}
-        given |= {"timings": timings, "timed": timed}
+        given |= {"timings": timings, "timed": timed, "total": total}
         changed = {name: value for name, value in given.items() if value is not None}
         if timings and not self._state.timings:
             self._state = replace(self._state, timing_since=self.state.seconds)

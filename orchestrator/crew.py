@@ -16,7 +16,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from orchestrator.dispatch import Affinity, affinity
 from orchestrator.worker import Worker, failed, failed_timing, thread_environment
 from sweeps.timing import TimingResult, TimingSpec
-from sweeps.trial import FailureKind, TrialResult, TrialSpec
+from sweeps.trial import FailureKind, Head, TrialResult, TrialSpec
 
 MAX_STILLBIRTHS = 3
 """Workers in a row that may die before they can take a trial."""
@@ -102,11 +102,11 @@ class Seat:
         """How long the running job has run, as far as the driver can tell."""
         return time.monotonic() - self.head_since
 
-    def give(self, specs: list[TrialSpec]) -> None:
-        """Hand over a job."""
+    def give(self, specs: list[TrialSpec], heads: Mapping[str, Head] | None = None) -> None:
+        """Hand over a job; ``heads`` are results that its trials can go on from."""
         if not self.jobs:
             self.head_since = time.monotonic()
-        self.jobs.append(Job(specs, self.actor.run.remote(specs)))
+        self.jobs.append(Job(specs, self.actor.run.remote(specs, heads)))
         self.held = affinity(specs[0])
 
     def give_timing(self, spec: TimingSpec) -> None:

@@ -31,6 +31,10 @@ class TrialQueue:
         self._lanes: dict[Affinity, deque[TrialSpec]] = {}
         self._lost: deque[TrialSpec] = deque()
         self._suspects: set[str] = set()
+        self.add(specs)
+
+    def add(self, specs: Iterable[TrialSpec]) -> None:
+        """More trials, behind those that wait; none that was here before."""
         for spec in {spec.id: spec for spec in specs}.values():
             self._lanes.setdefault(affinity(spec), deque()).append(spec)
 

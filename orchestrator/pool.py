@@ -28,6 +28,7 @@ from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 from orchestrator.crew import Crew, Job, LaneJob, Resources, Seat, crew_size
 from orchestrator.dispatch import TrialQueue
 from orchestrator.events import EventKind, OnEvent, PoolEvent, PoolReport
+from orchestrator.feed import Feed
 from orchestrator.interrupts import interrupts
 from orchestrator.lane import Lane
 from orchestrator.staffing import Staffing, WholeCluster
@@ -67,6 +68,7 @@ def run_pool(
     trial_timeout_s: float = 3600.0,
     max_seconds: float = math.inf,
     on_event: OnEvent = lambda _: None,
+    feed: Feed | None = None,
 ) -> PoolReport:
     """Run every spec on the connected Ray cluster and record every result at ``url``.
 
@@ -78,6 +80,7 @@ def run_pool(
     for on the nodes that come and go.
     ``python`` is the workers' interpreter, in an environment that has this package and the same
     release of Ray; None is that of the cluster.
+    ``feed`` may add trials while the pool runs; it is asked whenever a result is durable.
     ``on_event`` is called in this thread. A trial that runs longer than ``trial_timeout_s`` fails
     as ``timeout`` and costs its worker; one that takes down three workers fails as ``worker-died``;
     an exception that the runner lets out fails as ``bug``. After ``max_seconds`` no trial starts
@@ -90,7 +93,10 @@ def run_pool(
     Raises ValueError if the cluster has no room for a worker or a name names nothing, RuntimeError
     if workers or the writer keep dying, or the last node with room is gone and none comes.
     """
-    waiting = len({spec.id for spec in specs}) or len(timings())
+    waiting = len({spec.id for spec in specs})
+    if waiting and feed is not None:
+        waiting = max(waiting, feed.width)
+    waiting = waiting or len(timings())
     if not waiting:
         return PoolReport(workers=0)
     size = crew_size(resources, waiting)
@@ -98,7 +104,7 @@ def run_pool(
     crew = Crew(runner, timer, resources, min(size, staffing.workers(waiting)), python)
     recorder = Recorder(ledger, url)
     queue = TrialQueue(specs)
-    pool = _Pool(queue, timings, crew, recorder, staffing, trial_timeout_s, max_seconds)
+    pool = _Pool(queue, timings, crew, recorder, staffing, trial_timeout_s, max_seconds, feed)
     return pool.run(on_event)
 
 
@@ -114,9 +120,10 @@ class _Pool:
         staffing: Staffing,
         trial_timeout_s: float,
         max_seconds: float,
+        feed: Feed | None = None,
     ) -> None:
         self._queue, self._crew, self._recorder = queue, crew, recorder
-        self._timings, self._staffing = timings, staffing
+        self._timings, self._staffing, self._feed = timings, staffing, feed
         self._lane = Lane()
         self._timeout = trial_timeout_s
         self._last_start = time.monotonic() + max_seconds
@@ -169,7 +176,7 @@ class _Pool:
         self._settle()
 
     def _run_trials(self) -> None:
-        while not self._interrupted.is_set() and (self._may_start or self._crew.busy):
+        while not self._interrupted.is_set() and self._goes_on:
             if self._may_start:
                 self._hand_out()
             self._recorder.mirror_in_background()
@@ -228,6 +235,12 @@ class _Pool:
         return len(self._lane) > 0 and time.monotonic() < self._last_start
 
     @property
+    def _goes_on(self) -> bool:
+        """Whether something runs or may start, or a durable result may bring more."""
+        more_may_come = self._feed is not None and self._recorder.unrecorded > 0
+        return self._may_start or self._crew.busy or more_may_come
+
+    @property
     def _may_start(self) -> bool:
         return len(self._queue) > 0 and time.monotonic() < self._last_start
 
@@ -264,9 +277,15 @@ class _Pool:
             else:
                 self._report.count(result)
                 self._tell(EventKind.RECORDED, result.trial_id, result)
+                self._follow(result)
         if self._recorder.mirrored > mirrored:
             detail = f"{self._recorder.mirrored - mirrored} copied to MLflow"
             self._tell(EventKind.MIRRORED, detail=detail)
+
+    def _follow(self, result: TrialResult) -> None:
+        """Queue what a durable result makes the feed ask for."""
+        if self._feed is not None and not self._interrupted.is_set():
+            self._queue.add(self._feed.after(result))
 
     def _hand_out(self) -> None:
         """Give every idle worker a job, then one to wait behind it."""
@@ -284,7 +303,7 @@ class _Pool:
 
     def _give(self, seat: Seat, specs: list[TrialSpec]) -> None:
         if specs:
-            seat.give(specs)
+            seat.give(specs, self._feed.heads(specs) if self._feed is not None else None)
         for spec in specs:
             self._tell(EventKind.STARTED, spec.id)
 

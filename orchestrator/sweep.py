@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 from dashboards.progress import Progress, progress
 from dashboards.rows import QUALITY, Row, rows_of
+from orchestrator.searching import Searching, searching
 from store.repository import Store
 from store.untimed import untimed
 from store.url import artifacts_folder, masked
 from sweeps.load import load_sweep
-from sweeps.plan import Plan, PlannedTrial, plan
+from sweeps.plan import PlannedTrial, plan
 from sweeps.spec import SweepSpec
 from sweeps.tasks import registry as tasks_registry
 from sweeps.timing import TimingSpec
-from sweeps.trial import TrialSpec, TrialState
+from sweeps.trial import Head, TrialResult, TrialSpec, TrialState
 
 if TYPE_CHECKING:  # Ray takes seconds to import, and a sweep that is finished needs none
     from orchestrator.events import PoolEvent, PoolReport
@@ -134,31 +135,32 @@ def run_sweep(file: Path, store_url: str, address: str | None = None) -> SweepRu
     spec = load_sweep(file)
     planned = plan(spec)
     store = Store(store_url)
-    specs = {trial.spec.id: trial.spec for trial in planned.trials}
-    finished = store.finished(specs)
-    _begin(store, file, spec, planned)
+    search = searching(store, spec, planned)
+    _begin(store, file, spec, search)
     pool = None
     try:
-        with progress(len(specs)) as shown:
-            shown.update(reused=len(finished))
-            todo = [trial for trial_id, trial in specs.items() if trial_id not in finished]
+        with progress(search.planned) as shown:
+            todo = search.begin()
+            shown.update(reused=search.reused, total=search.planned)
             if todo or untimed(store, spec.name):
-                pool = _measure(store, todo, planned.trials, spec, address, shown)
+                pool = _measure(store, todo, search, spec, address, shown)
     finally:
-        report = _report(store, spec, planned, len(finished), pool, started)
+        report = _report(store, spec, search, pool, started)
         _end(store, report)
     rows = rows_of(store.points(spec.name), spec.objectives_by_workload)
     figures = _draw(store, spec, rows)
     return SweepRun(report, rows, figures, store_url)
 
 
-def _begin(store: Store, file: Path, spec: SweepSpec, planned: Plan) -> None:
+def _begin(store: Store, file: Path, spec: SweepSpec, search: Searching) -> None:
+    content = spec.resolved()
+    content["search"] |= search.notes
     store.begin_sweep(
         spec.name,
         file.read_text(encoding="utf-8"),
-        spec.resolved(),
-        planned.trials,
-        [combination._asdict() for combination in planned.impossible],
+        content,
+        search.first_plan(),
+        [combination._asdict() for combination in search.impossible],
     )
 
 
@@ -170,8 +172,8 @@ def _end(store: Store, report: SweepReport) -> None:
 
 def _measure(
     store: Store,
-    todo: list[TrialSpec],
-    trials: tuple[PlannedTrial, ...],
+    todo: Sequence[TrialSpec],
+    search: Searching,
     spec: SweepSpec,
     address: str | None,
     shown: Progress,
@@ -187,24 +189,26 @@ def _measure(
     wanted = spec.resources
     workers = None if wanted.workers == "auto" else wanted.workers
     resources = Resources(cpus=wanted.cpus, gpus=wanted.gpus, workers=workers)
-    lane = _Lane(store, spec.name, {trial.spec.id: trial.spec for trial in trials})
-    listener = _Listener(shown, {trial.spec.id: trial for trial in trials})
-    open_ids = {trial.id for trial in todo}
+    lane = _Lane(store, spec.name, search)
+    listener = _Listener(shown, search)
     deadline = time.monotonic() + 3600 * (spec.budget.max_hours or math.inf)
     report = PoolReport(workers=0)
+    measured = lane.trials()
+    waiting = by_interpreter([*todo, *measured])
     with cluster(address), staffing(address, resources, spec.priority) as staffed:
-        for python, there in by_interpreter([*todo, *lane.trials()]).items():
-            if not report.interrupted:
-                report += run_pool(
-                    [trial for trial in there if trial.id in open_ids],
-                    store.url,
-                    resources=resources,
-                    staffing=staffed,
-                    python=python,
-                    timings=partial(lane.timings, {trial.id for trial in there}),
-                    max_seconds=deadline - time.monotonic(),
-                    on_event=listener,
-                )
+        while waiting and not report.interrupted and time.monotonic() < deadline:
+            python = next(iter(waiting))
+            report += run_pool(
+                [trial for trial in waiting.pop(python) if trial not in measured],
+                store.url,
+                resources=resources,
+                staffing=staffed,
+                python=python,
+                timings=partial(lane.timings, python),
+                max_seconds=deadline - time.monotonic(),
+                on_event=listener,
+                feed=_Here(search, python, waiting),
+            )
     return report
 
 
@@ -214,24 +218,49 @@ class _Lane:
 
     store: Store
     sweep: str
-    specs: Mapping[str, TrialSpec]
+    search: Searching
 
     def trials(self) -> list[TrialSpec]:
         """Trials that lack a timing, each once."""
         found = dict.fromkeys(trial for trial, _ in untimed(self.store, self.sweep))
-        return [self.specs[trial] for trial in found]
+        return [self.search.trials[trial].spec for trial in found]
 
-    def timings(self, among: Set[str]) -> list[TimingSpec]:
-        """Timings that are missing, of some of the trials."""
+    def timings(self, python: str | None) -> list[TimingSpec]:
+        """Timings that are missing, of the trials that run under this interpreter."""
+        from orchestrator.environments import by_interpreter
+
+        there = {trial.id: trial for trial in by_interpreter(self.trials()).get(python, ())}
         missing = untimed(self.store, self.sweep)
-        return [TimingSpec(self.specs[each], batch) for each, batch in missing if each in among]
+        return [TimingSpec(there[each], batch) for each, batch in missing if each in there]
+
+
+class _Here:
+    """What a search asks for that runs under one interpreter; the rest waits for its pool."""
+
+    def __init__(
+        self, search: Searching, python: str | None, waiting: dict[str | None, list[TrialSpec]]
+    ) -> None:
+        self._search, self._python, self._waiting = search, python, waiting
+        self.width = search.width
+
+    def after(self, result: TrialResult) -> list[TrialSpec]:
+        from orchestrator.environments import by_interpreter
+
+        asked = by_interpreter(self._search.after(result))
+        here = asked.pop(self._python, [])
+        for python, specs in asked.items():
+            self._waiting.setdefault(python, []).extend(specs)
+        return here
+
+    def heads(self, specs: Sequence[TrialSpec]) -> Mapping[str, Head]:
+        return self._search.heads(specs)
 
 
 class _Listener:
     """Turns what the pool tells into what the progress display shows."""
 
-    def __init__(self, shown: Progress, trials: Mapping[str, PlannedTrial]) -> None:
-        self._shown, self._trials = shown, trials
+    def __init__(self, shown: Progress, search: Searching) -> None:
+        self._shown, self._search = shown, search
         self._running: set[str] = set()
         self._done = self._failed = self._timings = self._timed = 0
         self._best: dict[str, tuple[float, float]] = {}
@@ -247,6 +276,7 @@ class _Listener:
             failed=self._failed,
             timings=self._timings,
             timed=self._timed,
+            total=self._search.planned,
             note=event.detail if event.result is None else "",
         )
 
@@ -259,7 +289,7 @@ class _Listener:
         if event.result.state is TrialState.FAILED:
             self._failed += 1
         elif event.result.metrics and event.result.metrics.quality is not None:
-            self._consider(self._trials[trial_id], event.result.metrics.model_dump())
+            self._consider(self._search.trials[trial_id], event.result.metrics.model_dump())
 
     def _consider(self, trial: PlannedTrial, metrics: dict[str, Any]) -> None:
         """The best so far: best quality, and of equals the one with fewest tokens."""
@@ -273,24 +303,19 @@ class _Listener:
 
 
 def _report(
-    store: Store,
-    spec: SweepSpec,
-    planned: Plan,
-    num_reused: int,
-    pool: PoolReport | None,
-    started: float,
+    store: Store, spec: SweepSpec, search: Searching, pool: PoolReport | None, started: float
 ) -> SweepReport:
     return SweepReport(
         sweep=spec.name,
-        planned=len({trial.spec.id for trial in planned.trials}),
-        reused=num_reused,
+        planned=search.planned,
+        reused=search.reused,
         measured=pool.finished if pool else 0,
         failed=pool.failed if pool else 0,
         timed=pool.timed if pool else 0,
         disturbed=pool.disturbed if pool else 0,
         timings_failed=pool.timings_failed if pool else 0,
         untimed=len(untimed(store, spec.name)),
-        impossible=len(planned.impossible),
+        impossible=len(search.impossible),
         seconds=round(time.perf_counter() - started, 3),
         utilisation=pool.utilisation if pool else None,
         interrupted=bool(pool and pool.interrupted),

@@ -22,7 +22,12 @@ from transformers import AutoConfig
 from transformers.utils import logging as transformers_logging
 
 from methods import registry as methods_registry
-from methods.backbones.base import Backbone, Compression, VacuousCompressionError
+from methods.backbones.base import (
+    Backbone,
+    Compression,
+    VacuousCompressionError,
+    watched_history,
+)
 from methods.backbones.registry import adapter_for
 from methods.base import InfeasibleError, Method
 from orchestrator.cost import Cost, measure_cost
@@ -33,6 +38,7 @@ from sweeps.tasks.base import Task
 from sweeps.trial import (
     AnyWeights,
     FailureKind,
+    Head,
     Metrics,
     RandomWeights,
     TrialResult,
@@ -46,18 +52,18 @@ EXTRAS = ("kvpress",)
 """Noted where an environment has them."""
 
 
-def run_trial(spec: TrialSpec) -> TrialResult:
+def run_trial(spec: TrialSpec, head: Head | None = None) -> TrialResult:
     """Measure one trial; an expected failure comes back as a result and the process lives on.
 
     Stages, cheapest knowledge first: load, cost, quality. Model, data and the baseline's cost are
     kept for the next trial of this process. Apart from the compressor's time, which is taken while
-    other trials run, the numbers depend on ``spec`` alone. Latency is another matter:
-    :func:`orchestrator.timing.run_timing`.
+    other trials run, the numbers depend on ``spec`` alone; a ``head`` saves work and changes none
+    of them. Latency is another matter: :func:`orchestrator.timing.run_timing`.
     """
     started_at, started = datetime.now(UTC), time.perf_counter()
     measured: dict[str, Any]
     try:
-        metrics, outcomes = _measure(spec)
+        metrics, outcomes = _measure(spec, head)
         measured = {"state": TrialState.FINISHED, "metrics": metrics, "outcomes": outcomes}
         measured["clusters"] = build_task(spec).clusters() if outcomes else []
     except Exception as error:
@@ -102,9 +108,11 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _measure(spec: TrialSpec) -> tuple[Metrics, list[float]]:
+def _measure(spec: TrialSpec, head: Head | None) -> tuple[Metrics, list[float]]:
     backbone, task = warm_backbone(spec.backbone), build_task(spec)
     sample = task.cost_batch(backbone, spec.measure.batch)
+    if head is not None and len(sample) <= len(head.outcomes):
+        return _continued(backbone, task, spec, head)
     baseline = _baseline_cost(spec.backbone, task, spec.measure.batch)
 
     def run_baseline() -> Any:
@@ -116,8 +124,7 @@ def _measure(spec: TrialSpec) -> tuple[Metrics, list[float]]:
     outcomes, share, compressor_seconds = _judged(backbone, task, spec)
     whole = baseline.held
     metrics = Metrics(
-        quality=statistics.fmean(outcomes) if outcomes else None,
-        quality_se=statistics.stdev(outcomes) / math.sqrt(len(outcomes)) if outcomes else None,
+        **_quality(outcomes),
         num_examples=len(outcomes),
         tokens=sum(held.tokens_per_layer) / sum(whole.tokens_per_layer),
         tokens_per_layer=list(held.tokens_per_layer),
@@ -138,6 +145,40 @@ def _measure(spec: TrialSpec) -> tuple[Metrics, list[float]]:
     return metrics, outcomes
 
 
+def _continued(
+    backbone: Backbone, task: Task[Any, Any], spec: TrialSpec, head: Head
+) -> tuple[Metrics, list[float]]:
+    """The rest of a trial whose head was measured on the batch that costs are measured on.
+
+    Whole batches of the head stand. A batch that was cut short is evaluated again, because its size
+    may change what it gives; and so is everything where a method draws at random, which it does
+    anew for every batch since the first, or keeps something from batch to batch. Presses of other
+    libraries are not asked.
+    """
+    batches = task.batches()
+    whole = len(head.outcomes) // task.batch_size if build_method(spec).environment is None else 0
+    with watched_history() as history:
+        outcomes, share, seconds = _run(backbone, task, spec, batches[whole:])
+    if whole and history.matters:
+        outcomes, share, seconds = _run(backbone, task, spec, batches)
+    else:
+        outcomes = [*head.outcomes[: whole * task.batch_size], *outcomes]
+    changed = {
+        "num_examples": len(outcomes),
+        "compressor_share": share,
+        "compressor_seconds": seconds,
+        **_quality(outcomes),
+    }
+    return head.metrics.model_copy(update=changed), outcomes
+
+
+def _quality(outcomes: list[float]) -> dict[str, float | None]:
+    if not outcomes:
+        return {"quality": None, "quality_se": None}
+    error = statistics.stdev(outcomes) / math.sqrt(len(outcomes))
+    return {"quality": statistics.fmean(outcomes), "quality_se": error}
+
+
 def compressed(backbone: Backbone, spec: TrialSpec) -> AbstractContextManager[Compression]:
     """A block in which the model is compressed as the trial says."""
     return backbone.compressed(build_method(spec), spec.schedule, spec.keep_ratio, spec.seed)
@@ -152,9 +193,15 @@ def _judged(
     """
     if not spec.measure.quality:
         return [], None, None
+    return _run(backbone, task, spec, task.batches())
+
+
+def _run(
+    backbone: Backbone, task: Task[Any, Any], spec: TrialSpec, batches: list[Any]
+) -> tuple[list[float], float, float]:
     started = time.perf_counter()
     with compressed(backbone, spec) as compression:
-        outcomes = [value for batch in task.batches() for value in _outcomes(backbone, task, batch)]
+        outcomes = [value for batch in batches for value in _outcomes(backbone, task, batch)]
     seconds = time.perf_counter() - started
     if not all(map(math.isfinite, outcomes)):
         raise FloatingPointError("an outcome is not finite")

@@ -7,16 +7,17 @@ import os
 import platform
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator import device
 from sweeps.timing import TimingResult, TimingSpec
-from sweeps.trial import FailureKind, TrialResult, TrialSpec, TrialState
+from sweeps.trial import FailureKind, Head, TrialResult, TrialSpec, TrialState
 
-Runner = Callable[[TrialSpec], TrialResult]
+Runner = Callable[..., TrialResult]
+"""From a trial, and a head where there is one, to its result."""
 Timer = Callable[[TimingSpec], TimingResult]
 
 THREAD_VARIABLES = (
@@ -55,10 +56,12 @@ class Worker:
         self._run: Runner = named(self._runner)
         return f"{platform.node()}:{os.getpid()}", device.devices()
 
-    def run(self, specs: Sequence[TrialSpec]) -> list[TrialResult]:
-        """One result per spec, in order; an exception is a result too."""
+    def run(
+        self, specs: Sequence[TrialSpec], heads: Mapping[str, Head] | None = None
+    ) -> list[TrialResult]:
+        """One result per spec, in order; an exception is a result too. ``heads`` by trial id."""
         with device.shared(device.devices()):
-            return [self._run_one(spec) for spec in specs]
+            return [self._run_one(spec, (heads or {}).get(spec.id)) for spec in specs]
 
     def time(self, specs: Sequence[TimingSpec]) -> list[TimingResult]:
         """One result per spec, with the device to itself as far as sweeps go.
@@ -69,10 +72,10 @@ class Worker:
         with device.alone(device.devices()):
             return [self._time_one(spec) for spec in specs]
 
-    def _run_one(self, spec: TrialSpec) -> TrialResult:
+    def _run_one(self, spec: TrialSpec, head: Head | None) -> TrialResult:
         started_at, started = datetime.now(UTC), time.perf_counter()
         try:
-            return self._run(spec)
+            return self._run(spec) if head is None else self._run(spec, head)
         except Exception as error:
             summary = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
             seconds = time.perf_counter() - started

@@ -4,8 +4,8 @@ Pure functions of points, or of anything with a ``workload`` and ``metrics``. Wo
 compete with each other. A point without a value for an objective (a KV size in a model without a
 cache), or with one that is only simulated or was timed outside the measurement lane, is left out of
 that frontier, and so is from every frontier a point whose quality was not measured: what is
-cheapest wins there, whatever it breaks. Points that are equal in every objective are on it
-together.
+cheapest wins there, whatever it breaks. Where a race stopped points early, those compete that saw
+the most examples. Points that are equal in every objective are on it together.
 
 Dominance and hypervolume are exact, from moocore (https://multi-objective.github.io/moocore).
 """
@@ -78,7 +78,9 @@ def on_frontier(points: Sequence[Row], objectives: Objectives) -> list[bool]:
     _check_objectives(objectives)
     flags = np.zeros(len(points), dtype=bool)
     for members in _by_workload(points).values():
-        values, complete = objective_values([points[i] for i in members], objectives)
+        own = [points[i] for i in members]
+        values, complete = objective_values(own, objectives)
+        complete &= longest(own)
         if complete.any():
             best = moocore.is_nondominated(
                 values[complete], maximise=_maximise(objectives), keep_weakly=True
@@ -257,6 +259,12 @@ def objective_values(
     judged = np.array([point.metrics["quality"] is not None for point in points], dtype=bool)
     complete: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(values), axis=1) & judged
     return values, complete
+
+
+def longest(points: Sequence[Row]) -> NDArray[np.bool_]:
+    """Which points saw the most examples: others were stopped before, and their means tell less."""
+    numbers = np.array([point.metrics.get("num_examples") or 0 for point in points])
+    return np.asarray(numbers == numbers.max(initial=0))
 
 
 def _maximise(objectives: Objectives) -> list[bool]:

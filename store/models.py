@@ -25,6 +25,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -142,6 +143,8 @@ class SweepTrial(Base):
     keep_label: Mapped[str] = mapped_column(String(200))
     """The keep ratio as the user wrote it."""
     position: Mapped[int]
+    superseded: Mapped[bool] = mapped_column(server_default=false(), default=False)
+    """Whether a trial over more examples stands in its place; then it counts no more."""
 
 
 class Impossible(Base):

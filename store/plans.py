@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, literal, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, literal, select, update
 
 from methods.naming import unknown
 from store.models import Impossible, OutboxKind, OutboxRow, Sweep, SweepTrial, Trial
@@ -36,6 +36,24 @@ def begin(connection: Connection, plan: Plan) -> None:
     tell = {"kind": OutboxKind.SWEEP_BEGUN, "sweep_id": sweep_id, "created_at": now}
     connection.execute(insert(OutboxRow), [tell])
     _adopt_finished(connection, sweep_id, now)
+
+
+def extend(
+    connection: Connection,
+    sweep_id: int,
+    trials: Sequence[tuple[str, str, TrialSpec]],
+    superseded: Sequence[tuple[str, str]],
+) -> None:
+    """Add trials at the end of the current plan; mark those that they take the place of."""
+    _add_trials(connection, [spec for _, _, spec in trials])
+    last = select(func.max(SweepTrial.position)).where(SweepTrial.sweep_id == sweep_id)
+    _add_rows(connection, sweep_id, trials, 1 + (connection.execute(last).scalar() or 0))
+    place = (SweepTrial.sweep_id == sweep_id, SweepTrial.workload == bindparam("of_workload"))
+    change = update(SweepTrial).where(*place, SweepTrial.trial_id == bindparam("of_trial"))
+    rows = [{"of_workload": workload, "of_trial": trial} for workload, trial in superseded]
+    if rows:
+        connection.execute(change.values(superseded=True), rows)
+    _adopt_finished(connection, sweep_id, datetime.now(UTC))
 
 
 def end(
@@ -104,7 +122,21 @@ def _trial_row(spec: TrialSpec) -> dict[str, Any]:
 def _replace_rows(connection: Connection, sweep_id: int, plan: Plan) -> None:
     for table in (SweepTrial, Impossible):
         connection.execute(delete(table).where(table.sweep_id == sweep_id))
-    trials = [
+    _add_rows(connection, sweep_id, plan.trials, 0)
+    impossible = [
+        {"sweep_id": sweep_id, "position": position, "combination": combination}
+        for position, combination in enumerate(plan.impossible)
+    ]
+    insert_new(connection, Impossible, impossible)
+
+
+def _add_rows(
+    connection: Connection,
+    sweep_id: int,
+    trials: Sequence[tuple[str, str, TrialSpec]],
+    first: int,
+) -> None:
+    rows = [
         {
             "sweep_id": sweep_id,
             "workload": workload,
@@ -112,14 +144,9 @@ def _replace_rows(connection: Connection, sweep_id: int, plan: Plan) -> None:
             "keep_label": keep_label,
             "position": position,
         }
-        for position, (workload, keep_label, spec) in enumerate(plan.trials)
+        for position, (workload, keep_label, spec) in enumerate(trials, first)
     ]
-    insert_new(connection, SweepTrial, trials)
-    impossible = [
-        {"sweep_id": sweep_id, "position": position, "combination": combination}
-        for position, combination in enumerate(plan.impossible)
-    ]
-    insert_new(connection, Impossible, impossible)
+    insert_new(connection, SweepTrial, rows)
 
 
 def _adopt_finished(connection: Connection, sweep_id: int, now: datetime) -> None:

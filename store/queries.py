@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, Text, and_, cast, false, func, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    Text,
+    and_,
+    cast,
+    false,
+    func,
+    select,
+    tuple_,
+)
 
 from store import timings
 from store.models import (
@@ -25,6 +36,7 @@ from sweeps.trial import Metrics, TrialState
 
 CONFIGURATION = (Trial.method, Trial.schedule, Trial.keep_ratio)
 """What trials that differ in their seed alone have in common."""
+_CURRENT: ColumnElement[bool] = SweepTrial.superseded.is_(False)
 
 
 def sweeps() -> Select[*tuple[Any, ...]]:
@@ -59,6 +71,7 @@ def _counts() -> Any:
             func.count().filter(_is_timed()).label("timed"),
         )
         .join(Trial, Trial.id == SweepTrial.trial_id)
+        .where(_CURRENT)
         .group_by(SweepTrial.sweep_id)
         .subquery()
     )
@@ -105,6 +118,11 @@ def points(sweep_id: int, batch: int | None = None) -> Select[*tuple[Any, ...]]:
         .where(SweepTrial.sweep_id == sweep_id)
         .order_by(SweepTrial.position)
     )
+
+
+def current() -> ColumnElement[bool]:
+    """Trials in whose place no other stands."""
+    return _CURRENT
 
 
 def point(row: Row[*tuple[Any, ...]]) -> Point:
@@ -165,7 +183,7 @@ def failures(sweep_id: int) -> Select[*tuple[Any, ...]]:
         )
         .join(Trial, Trial.id == SweepTrial.trial_id)
         .join(Attempt, Attempt.id == last_attempt())
-        .where(SweepTrial.sweep_id == sweep_id, Trial.state == TrialState.FAILED)
+        .where(SweepTrial.sweep_id == sweep_id, Trial.state == TrialState.FAILED, _CURRENT)
         .order_by(SweepTrial.position)
     )
 

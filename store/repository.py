@@ -93,6 +93,21 @@ class Store:
         with self._database.write() as connection:
             plans.begin(connection, plan)
 
+    def extend_sweep(
+        self,
+        name: str,
+        trials: Sequence[tuple[str, str, TrialSpec]],
+        superseded: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Add trials to the current plan, as :meth:`begin_sweep` is given them.
+
+        ``superseded``, workloads and trial ids, are those whose place trials over more examples
+        take. Raises ValueError for a sweep that does not exist.
+        """
+        with self._database.write() as connection:
+            sweep_id = plans.sweep_id(connection, name)
+            plans.extend(connection, sweep_id, trials, superseded)
+
     def end_sweep(
         self, name: str, seconds: float, utilisation: float | None, counts: dict[str, int]
     ) -> None:
@@ -157,7 +172,7 @@ class Store:
         """
         with self._database.read() as connection:
             sweep_id = plans.sweep_id(connection, sweep)
-            query = queries.points(sweep_id, batch)
+            query = queries.points(sweep_id, batch).where(queries.current())
             if workload is not None:
                 plans.require_workload(connection, sweep_id, workload)
                 query = query.where(SweepTrial.workload == workload)
@@ -170,10 +185,10 @@ class Store:
 
         In no order, and many times faster than :meth:`points`. Raises ValueError like it.
         """
-        names = [*dict.fromkeys(["quality", *metrics])]
+        names = [*dict.fromkeys(["quality", "num_examples", *metrics])]
         with self._database.read() as connection:
             sweep_id = plans.sweep_id(connection, sweep)
-            query = queries.candidates(sweep_id, names)
+            query = queries.candidates(sweep_id, names).where(queries.current())
             if workload is not None:
                 plans.require_workload(connection, sweep_id, workload)
                 query = query.where(SweepTrial.workload == workload)
@@ -190,7 +205,7 @@ class Store:
         query = select(*queries.CONFIGURATION).distinct()
         found: list[Point] = []
         with self._database.read() as connection:
-            everything = queries.points(plans.sweep_id(connection, sweep))
+            everything = queries.points(plans.sweep_id(connection, sweep)).where(queries.current())
             wanted = {
                 tuple(row)
                 for portion in portions(trial_ids)
@@ -198,6 +213,26 @@ class Store:
             }
             for some in portions(sorted(wanted), _CONFIGURATIONS):
                 rows = connection.execute(queries.of_configurations(everything, some))
+                found += map(queries.point, rows)
+        return found
+
+    def rungs(self, sweep: str) -> dict[str, list[Point]]:
+        """Finished trials of every workload, those included whose place a longer one has taken."""
+        found: dict[str, list[Point]] = {}
+        with self._database.read() as connection:
+            query = queries.points(plans.sweep_id(connection, sweep))
+            for row in connection.execute(query):
+                point = queries.point(row)
+                found.setdefault(point.workload, []).append(point)
+        return found
+
+    def finished_points(self, sweep: str, trial_ids: Iterable[str]) -> list[Point]:
+        """Those of ``trial_ids`` that the sweep plans and that have finished."""
+        found: list[Point] = []
+        with self._database.read() as connection:
+            query = queries.points(plans.sweep_id(connection, sweep))
+            for portion in portions(trial_ids):
+                rows = connection.execute(query.where(SweepTrial.trial_id.in_(portion)))
                 found += map(queries.point, rows)
         return found
 
@@ -333,7 +368,7 @@ class Store:
         with self._database.read() as connection:
             query = timings.failures(plans.sweep_id(connection, sweep))
             return [
-                Failure(*row[:-2], f"timed at batch {row.batch}: {row.error}")
+                Failure(*(*row[:-2], f"timed at batch {row.batch}: {row.error}"))
                 for row in connection.execute(query)
             ]
 

@@ -290,6 +290,14 @@ class Metrics(Times):
 
 
 @dataclass(frozen=True)
+class Head:
+    """What the same trial gave over fewer examples: where a longer one can go on."""
+
+    metrics: Metrics
+    outcomes: list[float]
+
+
+@dataclass(frozen=True)
 class TrialResult:
     """What one attempt at a trial gave; of times only the compressor's, outside the lane."""
 

@@ -287,7 +287,50 @@ def layer_generator(seed: int, place: Place, forward_pass: int, layer: int) -> t
     of its own, draw apart.
     """
     digest = hashlib.sha256(f"{seed} {place} {forward_pass} {layer}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
+    for watch in _WATCHES:
+        watch.generators.append(generator)
+    return generator
+
+
+def memory_over_passes() -> dict[str, Any]:
+    """A place where a method may keep what later passes of the block need."""
+    memory: dict[str, Any] = {}
+    for watch in _WATCHES:
+        watch.memories.append(memory)
+    return memory
+
+
+class History:
+    """Whether what a pass gives depends on the passes before it."""
+
+    def __init__(self) -> None:
+        self.generators: list[torch.Generator] = []
+        self.memories: list[dict[str, Any]] = []
+
+    @property
+    def matters(self) -> bool:
+        """Whether a method drew at random, anew for every pass, or kept something for later."""
+        return any(self.memories) or any(map(_was_used, self.generators))
+
+
+@contextmanager
+def watched_history() -> Iterator[History]:
+    """Notes what methods draw and keep inside the block."""
+    watch = History()
+    _WATCHES.append(watch)
+    try:
+        yield watch
+    finally:
+        _WATCHES.remove(watch)
+
+
+_WATCHES: list[History] = []
+
+
+def _was_used(generator: torch.Generator) -> bool:
+    fresh = torch.Generator().manual_seed(generator.initial_seed())
+    return not torch.equal(generator.get_state(), fresh.get_state())
 
 
 def _synchronize(device: torch.device) -> None:

@@ -13,7 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from methods.backbones.attention_tap import AttentionCall
-from methods.backbones.base import Compression, Stage, VacuousCompressionError, layer_generator
+from methods.backbones.base import (
+    Compression,
+    Stage,
+    VacuousCompressionError,
+    layer_generator,
+    memory_over_passes,
+)
 from methods.backbones.probing import probing
 from methods.backbones.relevance import carried, relevance
 from methods.backbones.vision_tower_block import Block
@@ -49,7 +55,7 @@ class TowerReduction:
         self.seed = seed
         self.compression = compression
         self.transforms = compression.transforms["vision"]
-        self.memory: dict[str, Any] = {}
+        self.memory = memory_over_passes()
         self.number = -1
         self.num_patches = 0
         self.reads = 0

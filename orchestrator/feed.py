@@ -1,0 +1,28 @@
+"""Where a pool's trials come from while it runs: a search that looks at results and asks for more.
+
+A grid needs no feed: all its trials are known beforehand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from sweeps.trial import Head, TrialResult, TrialSpec
+
+
+class Feed(Protocol):
+    """Asked by the pool, in its thread. Trials that it returns are known to the store."""
+
+    @property
+    def width(self) -> int:
+        """Most trials that may run at once; more workers would idle."""
+        ...
+
+    def after(self, result: TrialResult) -> Sequence[TrialSpec]:
+        """Trials to add now that this result is durable."""
+        ...
+
+    def heads(self, specs: Sequence[TrialSpec]) -> Mapping[str, Head]:
+        """By trial id, shorter trials that these can go on from."""
+        ...
