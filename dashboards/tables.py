@@ -16,12 +16,14 @@ from rich.text import Text
 
 from dashboards.cost_tables import COSTS_LEGEND, costs_table
 from dashboards.fitting import Column, FittingTable
+from dashboards.race_tables import saving
 from dashboards.rows import QUALITY, Row, variant_labels
 
 if TYPE_CHECKING:
     from store.records import Number, SweepStatus
     from store.repository import Store
     from sweeps.plan import Impossible, Plan
+    from sweeps.rungs import Price
 
 Json = dict[str, Any]
 KeyT = TypeVar("KeyT", bound=tuple[str, ...])
@@ -106,7 +108,7 @@ def _frontier_columns(rows: Sequence[Row]) -> list[Column]:
 
 
 def status_rows(store: Store, sweep: str | None = None) -> list[Json]:
-    """Every sweep as a JSON object; with a name, only that one and what failed in it.
+    """Every sweep as a JSON object; with a name, only that one, what failed in it, and its race.
 
     Raises ValueError for a name that the store does not know.
     """
@@ -119,6 +121,10 @@ def status_rows(store: Store, sweep: str | None = None) -> list[Json]:
     rows = [_status_row(each, len(untimed(store, each.name))) for each in chosen]
     if sweep is not None:
         rows[0]["failures"] = [{**asdict(each), "kind": each.kind.value} for each in failures]
+        if store.spec(sweep).get("search", {}).get("strategy") == "race":
+            from store.race_rows import race_rows
+
+            rows[0]["race"] = race_rows(store, sweep)
     return rows
 
 
@@ -146,7 +152,25 @@ def status_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     ]
     failures = [failure for row in rows for failure in row.get("failures", ())]
     tables: list[RenderableType] = [FittingTable("Sweeps", columns)]
-    return Group(*tables, _failures_table(failures)) if failures else tables[0]
+    tables += [_failures_table(failures)] if failures else []
+    tables += [_race_table(row["race"]) for row in rows if row.get("race")]
+    return Group(*tables)
+
+
+def _race_table(races: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """How many configurations of each workload went how far; ``paretoken race`` says why."""
+    counts = Counter(
+        (race["workload"], str(place["examples"]), _ending(place))
+        for race in races
+        for place in race["configurations"]
+    )
+    counted = _counted("Race", ("workload", "examples", "place"), counts)
+    return Group(counted, Text(saving(races)))
+
+
+def _ending(place: Mapping[str, Any]) -> str:
+    """A place without its numbers."""
+    return str(place["reason"].partition(":")[0].partition(", p=")[0])
 
 
 def _failures_table(failures: Sequence[Mapping[str, Any]]) -> FittingTable:
@@ -157,9 +181,10 @@ def _failures_table(failures: Sequence[Mapping[str, Any]]) -> FittingTable:
     return _counted("Failed trials", ("workload", "method", "kind", "error"), sentences)
 
 
-def plan_rows(plan: Plan) -> Json:
-    """Counts, trials and what is impossible as one JSON object."""
+def plan_rows(plan: Plan, price: Price | None = None) -> Json:
+    """Counts, trials and what is impossible as one JSON object; of a race also its rungs."""
     return {
+        **({} if price is None else {"race": asdict(price)}),
         "planned": len(plan.trials),
         "collapsed": plan.collapsed,
         "trials": [
@@ -179,7 +204,7 @@ def plan_rows(plan: Plan) -> Json:
     }
 
 
-def plan_table(plan: Plan) -> RenderableType:
+def plan_table(plan: Plan, price: Price | None = None) -> RenderableType:
     """Trials per workload and method, then what is impossible, equal reasons on one line."""
     counts = Counter((trial.workload, trial.spec.method.id) for trial in plan.trials)
     note = f"{len(plan.trials):,} trials" + (
@@ -187,6 +212,7 @@ def plan_table(plan: Plan) -> RenderableType:
     )
     planned = _counted("Planned trials", ("workload", "method"), counts)
     parts: list[RenderableType] = [planned, Text(note)]
+    parts += [Text(line) for line in (price.sentences if price else ())]
     if plan.impossible:
         parts.append(_impossible_table(plan.impossible))
     return Group(*parts)

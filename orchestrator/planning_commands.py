@@ -27,15 +27,16 @@ def plan(
     from orchestrator.pricing import existing, price
     from sweeps.load import load_sweep
     from sweeps.plan import plan as make_plan
+    from sweeps.rungs import raced
 
     spec = load_sweep(file)
-    planned = make_plan(spec)
+    planned, race = raced(spec, make_plan(spec))
     with open_store(store) as opened:
         row = price(spec, planned, existing(opened), log if probe else None)
     show_rows(
         as_json,
-        {**tables.plan_rows(planned), **row},
-        lambda: Group(tables.plan_table(planned), price_tables.price_parts(row)),
+        {**tables.plan_rows(planned, race), **row},
+        lambda: Group(tables.plan_table(planned, race), price_tables.price_parts(row)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Commands that ask a sweep: ``best``, ``knee``, ``rank``, ``hypervolume`` and ``breaks``.
+"""Commands that ask a sweep: ``best``, ``knee``, ``rank``, ``hypervolume``, ``breaks``, ``race``.
 
 They start neither Ray nor torch nor MLflow, but for ``breaks --inputs``, which makes the examples
 again.
@@ -188,9 +188,21 @@ def breaks(
     show_rows(as_json, rows, lambda: table(rows))
 
 
+def race(
+    sweep: Sweep, workload: Workload = None, as_json: Json = False, store: StoreUrl = None
+) -> None:
+    """What a race stopped, at which rung and why, and what it saved."""
+    from dashboards import race_tables
+    from store.race_rows import race_rows
+
+    with open_store(store) as opened:
+        rows = race_rows(opened, sweep, workload)
+    show_rows(as_json, rows, lambda: race_tables.race_tables(rows))
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (best, knee, rank, hypervolume, breaks):
+    for command in (best, knee, rank, hypervolume, breaks, race):
         app.command()(command)
 
 

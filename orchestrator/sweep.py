@@ -17,13 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dashboards.progress import Progress, progress
+from dashboards.race_tables import saving
 from dashboards.rows import QUALITY, Row, rows_of
 from orchestrator.searching import Searching, searching
+from store.race_rows import race_rows, reasons
 from store.repository import Store
 from store.untimed import untimed
 from store.url import artifacts_folder, masked
 from sweeps.load import load_sweep
 from sweeps.plan import PlannedTrial, plan
+from sweeps.search import Race
 from sweeps.spec import SweepSpec
 from sweeps.tasks import registry as tasks_registry
 from sweeps.timing import TimingSpec
@@ -80,6 +83,8 @@ class SweepRun:
     rows: list[Row]
     figures: list[Path]
     store_url: str
+    saving: str | None = None
+    """What a race saved, in one sentence."""
 
     @property
     def summary(self) -> str:
@@ -91,6 +96,7 @@ class SweepRun:
             f"{report.measured} measured + {report.failed} failed + {self._open} open; "
             f"{report.impossible} impossible combinations; {report.seconds:.0f} s{used}",
             *self._timing(),
+            *([] if self.saving is None else [f"race      {self.saving}"]),
             f"figure    {figure or 'none yet'}",
             f"database  {masked(self.store_url)} (results and MLflow)",
             "next      paretoken ui",
@@ -148,8 +154,10 @@ def run_sweep(file: Path, store_url: str, address: str | None = None) -> SweepRu
         report = _report(store, spec, search, pool, started)
         _end(store, report)
     rows = rows_of(store.points(spec.name), spec.objectives_by_workload)
-    figures = _draw(store, spec, rows)
-    return SweepRun(report, rows, figures, store_url)
+    figures = _draw(store, spec, rows, measured=pool is not None)
+    raced = isinstance(spec.search, Race)
+    saved = saving(race_rows(store, spec.name)) if raced else None
+    return SweepRun(report, rows, figures, store_url, saved)
 
 
 def _begin(store: Store, file: Path, spec: SweepSpec, search: Searching) -> None:
@@ -322,7 +330,7 @@ def _report(
     )
 
 
-def _draw(store: Store, spec: SweepSpec, rows: list[Row]) -> list[Path]:
+def _draw(store: Store, spec: SweepSpec, rows: list[Row], measured: bool) -> list[Path]:
     """Write the figures and tell MLflow what is left to tell."""
     from dashboards.figures import write_figures
 
@@ -334,6 +342,8 @@ def _draw(store: Store, spec: SweepSpec, rows: list[Row]) -> list[Path]:
     with _mirror(store.url) as mirror:
         while mirror.drain():
             pass
+        if measured and isinstance(spec.search, Race):
+            mirror.tag_trials(spec.name, "race", reasons(store, spec.name))
         if figures:
             mirror.log_sweep_artifacts(spec.name, figures)
     return figures

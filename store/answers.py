@@ -88,6 +88,11 @@ def _basis(paired: Paired, question: Question) -> Row:
             f"{', '.join(map(str, paired.seeds))}"
         )
     notes += timing_notes(paired, _metrics(paired, question))
+    if paired.stopped:
+        notes.append(
+            f"{len(paired.stopped)} configurations were stopped early by a race: paretoken race "
+            "says where and why"
+        )
     return {
         "workload": paired.workload,
         "objectives": dict(paired.objectives),

@@ -10,7 +10,7 @@ call per value would take ten times as long.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +58,16 @@ class MlflowMirror:
             raise ValueError(f"sweep {sweep!r} has no MLflow run yet; drain the mirror first")
         for file in files:
             self._runs.client.log_artifact(run_id, str(file))
+
+    def tag_trials(self, sweep: str, name: str, values: Mapping[str, str]) -> None:
+        """Tag the runs of trials, by their ids; trials that are not mirrored are passed over.
+
+        Raises ValueError for a sweep that does not exist.
+        """
+        with self._database.read() as connection:
+            runs = outbox.run_ids(connection, plans.sweep_id(connection, sweep), values)
+        for trial_id, run_id in runs.items():
+            self._runs.client.set_tag(run_id, name, values[trial_id])
 
     def close(self) -> None:
         """Give connections back."""

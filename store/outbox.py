@@ -28,7 +28,7 @@ from store.models import (
     Trial,
 )
 from store.records import MEASURED, TIMES, Number
-from store.statements import insert_new, last_attempt
+from store.statements import insert_new, last_attempt, portions
 from sweeps.trial import FailureKind, TrialSpec, TrialState
 
 Key = tuple[int, str]
@@ -170,6 +170,16 @@ def settle(connection: Connection, sequences: Sequence[int], runs: dict[Key, str
 def run_id(connection: Connection, sweep_id: int) -> str | None:
     """The sweep's own run; None before the mirror has made it."""
     return _runs(connection, [(sweep_id, "")]).get((sweep_id, ""))
+
+
+def run_ids(connection: Connection, sweep_id: int, trial_ids: Iterable[str]) -> dict[str, str]:
+    """Runs of those trials that the mirror has made runs for."""
+    found: dict[str, str] = {}
+    for portion in portions(trial_ids):
+        for (_, trial), run in _runs(connection, [(sweep_id, each) for each in portion]).items():
+            if run is not None:
+                found[trial] = run
+    return found
 
 
 def content(connection: Connection, events: Sequence[Event]) -> Content:

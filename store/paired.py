@@ -9,6 +9,7 @@ Shapes: P configurations, S seeds, E examples.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import numpy as np
 
 from store.bootstrap import Bootstrap, Draws, Floats, Ints, draw, observed_means, resampled_means
 from store.claims import Claims
-from store.frontier import Direction, Objectives, SeedGroup, across_seeds
+from store.frontier import Direction, Objectives, SeedGroup, across_seeds, longest
 from store.records import Point
 from store.repository import Store
 from store.serialization import ExampleOutcomes
@@ -49,6 +50,8 @@ class Paired:
     """Which examples hang together, numbered from 0."""
     left_out: tuple[SeedGroup, ...]
     """Configurations that lack one of ``seeds``."""
+    stopped: tuple[SeedGroup, ...] = ()
+    """Configurations that a race stopped before they saw all examples."""
 
     @property
     def direction(self) -> Direction:
@@ -71,6 +74,11 @@ class Paired:
         for index, each in enumerate(self.configurations):
             if each.method == BASELINE and each.keep_ratio == 1:
                 return index
+        if any(each.method == BASELINE and each.keep_ratio == 1 for each in self.stopped):
+            raise UnanswerableError(
+                f"the race of {self.workload!r} stopped the uncompressed model before it saw all "
+                "examples: a sweep with search: grid measures what is left, and can compare"
+            )
         raise UnanswerableError(
             f"workload {self.workload!r} has no uncompressed model to compare with: add keep ratio "
             f"1.0 or method {BASELINE!r} to the sweep"
@@ -126,7 +134,21 @@ def load(store: Store, sweep: str, workload: str | None = None) -> list[Paired]:
             "lists them"
         )
     outcomes = store.all_outcomes(point.trial for points in members.values() for point in points)
-    return [pair(points, outcomes, objectives[name]) for name, points in members.items()]
+    return [_fair(points, outcomes, objectives[name]) for name, points in members.items()]
+
+
+def _fair(
+    points: Sequence[Point], outcomes: Mapping[str, ExampleOutcomes], objectives: Objectives
+) -> Paired:
+    """Those that saw the most examples, side by side; the others were stopped before."""
+    whole = longest(points)
+    kept = [point for point, chosen in zip(points, whole, strict=True) if chosen]
+    if len(kept) == len(points):
+        return pair(points, outcomes, objectives)
+    paired = pair(kept, outcomes, objectives)
+    known = {trial for each in across_seeds(kept) for trial in each.trials}
+    stopped = tuple(each for each in across_seeds(points) if not known & set(each.trials))
+    return dataclasses.replace(paired, stopped=stopped)
 
 
 def pair(

@@ -31,6 +31,7 @@ from store.bootstrap import Bootstrap, Draws, Flags, Floats, Ints, weighted_sums
 from store.frontier import Objectives
 from store.paired import QUALITY, Paired, Resampled, pair
 from store.records import Point
+from store.repository import Store
 from store.serialization import ExampleOutcomes
 from store.uncertainty import Verdict, competitors, on_frontier, oriented_costs, verdict_of
 
@@ -150,6 +151,27 @@ def runners_of(points: Iterable[Point]) -> list[Runner]:
     return list(found.values())
 
 
+def replayed(store: Store, sweep: str) -> dict[str, Race]:
+    """The races of a stored sweep, workload by workload, as far as they went.
+
+    Raises ValueError for a sweep that does not exist or was not raced.
+    """
+    search = store.spec(sweep).get("search", {})
+    if search.get("strategy") != "race":
+        raise ValueError(f"sweep {sweep!r} was not raced: its file has no search: race")
+    objectives, sizes = store.objectives(sweep), search["examples"]
+    races = {}
+    for workload, points in store.rungs(sweep).items():
+        outcomes = store.all_outcomes(point.trial for point in points)
+        runners = runners_of(points)
+        seeds = sorted({point.seed for point in points})
+        for runner in runners:
+            runner.lost |= {seed for seed in seeds if seed not in runner.points}
+        chosen = (runners, seeds, sizes[workload], objectives[workload], outcomes)
+        races[workload] = run(*chosen, Rules.of(search))
+    return races
+
+
 def _examples(point: Point) -> int:
     return int(point.metrics["num_examples"] or 0)
 
@@ -186,18 +208,46 @@ def _standings(
     shared = _front(paired, examples)
     judged = shared if QUALITY in paired.objectives else _indifferent(shared)
     merit_PR = _merits(judged, members, used_up=examples >= total, rules=rules)
-    probability_P = on_frontier(costs_PK, merit_PR, rules.epsilon).mean(axis=1)
     hopeless_P = _hopeless(paired, members, costs_PK, total, rules.epsilon)
+    at_once = examples >= total
+    probability_P, alive_P = _eliminated(costs_PK, merit_PR, hopeless_P >= 0, at_once, rules)
     for row, index in enumerate(members):
-        probability = 0.0 if hopeless_P[row] >= 0 else float(probability_P[row])
-        verdict = verdict_of(probability, rules.confidence)
-        rival = None
-        if verdict == "out":
-            beaten_by = hopeless_P[row] if hopeless_P[row] >= 0 else _rival(row, costs_PK, merit_PR)
-            rival = None if beaten_by is None else names[members[beaten_by]]
-        sure = bool(hopeless_P[row] >= 0)
-        found[names[index]] = Standing(examples, probability, verdict, rival, sure)
+        rival, sure = int(hopeless_P[row]), hopeless_P[row] >= 0
+        if not sure:
+            rival = _rival(row, costs_PK, merit_PR, alive_P) if not alive_P[row] else -1
+        found[names[index]] = Standing(
+            examples,
+            float(probability_P[row]),
+            verdict_of(float(probability_P[row]), rules.confidence) if alive_P[row] else "out",
+            names[members[rival]] if rival >= 0 else None,
+            bool(sure),
+        )
     return found
+
+
+def _eliminated(
+    costs_PK: Floats, merit_PR: Floats, hopeless_P: Flags, at_once: bool, rules: Rules
+) -> tuple[Floats, Flags]:
+    """Probability of being on the frontier, and who stays.
+
+    The worst half of those who are out goes, then everybody is judged again: of many that are
+    equally good none is likely to be the best, and yet they must not all go. ``at_once``, when
+    nobody runs on, everybody is judged among all.
+    """
+    alive_P = ~hopeless_P
+    probability_P = np.zeros(len(costs_PK))
+    while alive_P.any():
+        rows = np.flatnonzero(alive_P)
+        on_PR = on_frontier(costs_PK[rows], merit_PR[rows], rules.epsilon)
+        probability_P[rows] = on_PR.mean(axis=1)
+        out = rows[[verdict_of(p, rules.confidence) == "out" for p in probability_P[rows]]]
+        if not len(out):
+            break
+        worst = out[np.argsort(probability_P[out], kind="stable")]
+        alive_P[worst if at_once else worst[: -(-len(out) // 2)]] = False
+        if at_once:
+            break
+    return probability_P, alive_P
 
 
 def _front(paired: Paired, examples: int) -> Paired:
@@ -266,9 +316,8 @@ def _cheaper(costs_PK: Floats, rival: int) -> Flags:
     return np.asarray(no_dearer & (costs_PK[rival] < costs_PK).any(axis=1))
 
 
-def _rival(row: int, costs_PK: Floats, merit_PR: Floats) -> int | None:
-    """Of those that cost no more, the best by quality."""
-    no_dearer = (costs_PK <= costs_PK[row]).all(axis=1)
-    no_dearer[row] = False
+def _rival(row: int, costs_PK: Floats, merit_PR: Floats, alive_P: Flags) -> int:
+    """Of those that stay and cost no more, the best by quality; -1 where there is none."""
+    no_dearer = alive_P & (costs_PK <= costs_PK[row]).all(axis=1)
     merit_P = np.where(no_dearer, merit_PR.mean(axis=1), -np.inf)
-    return int(merit_P.argmax()) if no_dearer.any() else None
+    return int(merit_P.argmax()) if no_dearer.any() else -1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -10,9 +11,62 @@ from methods import registry as methods_registry
 from sweeps.fields import Direction
 from sweeps.plan import Impossible, Plan, PlannedTrial
 from sweeps.search import Race
+from sweeps.spec import SweepSpec
 from sweeps.tasks import registry as tasks_registry
 from sweeps.tasks.base import Task
 from sweeps.trial import Named, TrialSpec
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a race costs at most, and at least."""
+
+    rungs: dict[str, list[int]]
+    """Examples at every rung of each workload."""
+    at_most: int
+    """Example evaluations if nothing is ever stopped."""
+    at_least: int
+    """If everything is settled at the first rung."""
+    coarse: dict[str, tuple[int, int]]
+    """Workloads whose first rung is larger than asked for: the wish, and the batch."""
+
+    @property
+    def sentences(self) -> list[str]:
+        """For people."""
+        found = [
+            f"a race: at most {self.at_most:,} example evaluations, at least {self.at_least:,} "
+            f"({self.at_least / max(1, self.at_most):.0%})"
+        ]
+        for workload, numbers in self.rungs.items():
+            found.append(f"  {workload}: {', '.join(map(str, numbers))} examples")
+        for workload, (wish, batch) in self.coarse.items():
+            found.append(
+                f"  {workload} evaluates {batch} examples at a time: a batch_size of {wish} would "
+                "let the race go on where it stopped, and evaluate nothing twice"
+            )
+        return found
+
+
+def price(plan: Plan, race: Race) -> Price:
+    """Of the race that a plan becomes."""
+    rungs: dict[str, list[int]] = {}
+    coarse, least, most = {}, 0, 0
+    for trial in plan.trials:
+        task = _task(trial.spec.task.model_dump_json())
+        numbers = rungs.setdefault(trial.workload, list(sizes(trial.spec, race)))
+        least, most = least + numbers[0], most + task.num_examples
+        wish = race.sizes(task.num_examples, 1, task.least_examples())[0]
+        if wish < task.batch_size and len(numbers) > 1:
+            coarse[trial.workload] = (wish, task.batch_size)
+    return Price(rungs, most, least, coarse)
+
+
+def raced(spec: SweepSpec, plan: Plan) -> tuple[Plan, Price | None]:
+    """What of a plan runs under the sweep's search, and the price of a race."""
+    if not isinstance(spec.search, Race):
+        return plan, None
+    fit = runnable(plan, spec.objectives_by_workload)
+    return fit, price(fit, spec.search)
 
 
 def sizes(trial: TrialSpec, race: Race) -> tuple[int, ...]:

@@ -20,7 +20,8 @@ from sweeps.mistakes import Part, expected, refuse, show, unknown_name, wrong
 from sweeps.schema_parts import AsWritten
 
 SHARES: Final = 'a share of the examples above 0 up to 1, such as 0.25 or "1/4"'
-DEFAULT_RUNGS: Final = (Fraction(1, 8), Fraction(1, 4), Fraction(1, 2), Fraction(1))
+DEFAULT_RUNGS: Final = tuple(Fraction(n, 16) for n in (2, 3, 4, 6, 8, 12, 16))
+"""From an eighth of the examples to all of them."""
 ALGORITHMS: Final = {
     "optuna": "TPE with several objectives, from Optuna through ray.tune.search.",
     "random": "Every suggestion is drawn at random; what others have to beat.",

@@ -38,13 +38,13 @@ from store.records import Point
 from store.repository import Store
 from store.serialization import ExampleOutcomes
 from store.uncertainty import judge
+from sweeps.search import DEFAULT_RUNGS
 from sweeps.search import Race as RaceSearch
 from sweeps.tasks import registry as tasks_registry
 
 SWEEPS = ("all-kv", "all-vision")
 AIM = 0.3
 SURE, NEVER = 0.9, 0.1
-RUNGS = ("1/8", "3/16", "1/4", "3/8", "1/2", "3/4", "1")
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,13 @@ def _name(group: Any) -> Configuration:
     return group.method, group.hyperparameters_json, group.keep_ratio, group.schedule
 
 
-def replay(workload: Known, sizes: Sequence[int], rules: Rules) -> tuple[Race, int]:
+def replay(
+    workload: Known, sizes: Sequence[int], batch_size: int, rules: Rules
+) -> tuple[Race, int]:
     """The race, and how many examples it evaluated, all seeds together.
 
-    What a workload cannot hope to place, because a cost is only simulated, is not asked for.
+    A batch that the rung before cut short is evaluated again, and counted again. What cannot hope
+    for a place, because a cost is only simulated, is not asked for.
     """
     by_key = {(configuration(p), p.seed): p for p in workload.points}
     seeds = sorted({point.seed for point in workload.points})
@@ -114,12 +117,13 @@ def replay(workload: Known, sizes: Sequence[int], rules: Rules) -> tuple[Race, i
     runners = {name: Runner(name) for name in names if name in workload.probability}
     outcomes: dict[str, ExampleOutcomes] = {}
     seen: dict[tuple[Configuration, int], int] = defaultdict(int)
+    evaluated = 0
     while True:
         race = racing.run(
             list(runners.values()), seeds, sizes, workload.objectives, outcomes, rules
         )
         if not race.waiting:
-            return race, sum(seen.values())
+            return race, evaluated
         for key in race.waiting:
             if key not in by_key:
                 runners[key[0]].lost.add(key[1])
@@ -129,6 +133,7 @@ def replay(workload: Known, sizes: Sequence[int], rules: Rules) -> tuple[Race, i
             clusters = None if whole.clusters is None else whole.clusters[: race.examples]
             outcomes[front.trial] = ExampleOutcomes(whole.values[: race.examples], clusters)
             runners[key[0]].points.setdefault(key[1], []).append(front)
+            evaluated += race.examples - seen[key] // batch_size * batch_size
             seen[key] = race.examples
 
 
@@ -137,10 +142,12 @@ def _front(point: Point, examples: int) -> Point:
     return dataclasses.replace(point, trial=f"{point.trial} {examples}", metrics=metrics)
 
 
-def measure(workload: Known, search: RaceSearch, orders: int, seeds: int) -> dict[str, Any]:
+def measure(
+    workload: Known, search: RaceSearch, batch_size: int, orders: int, seeds: int
+) -> dict[str, Any]:
     """How a workload's races went, on average over ``seeds`` and ``orders``."""
     least = tasks_registry.entry(workload.points[0].spec["task"]["id"]).task.least_examples()
-    sizes = search.sizes(workload.examples, 1, least)
+    sizes = search.sizes(workload.examples, batch_size, least)
     sure = {name for name, p in workload.probability.items() if p > SURE}
     never = {name for name, p in workload.probability.items() if p < NEVER}
     spent, missed, wrong = [], [], []
@@ -148,7 +155,7 @@ def measure(workload: Known, search: RaceSearch, orders: int, seeds: int) -> dic
         turned = workload.shuffled(order)
         for seed in range(seeds):
             rules = Rules(search.epsilon, search.confidence, seed)
-            race, evaluated = replay(turned, sizes, rules)
+            race, evaluated = replay(turned, sizes, batch_size, rules)
             found = {n for n, s in race.standings.items() if s.probability > 0.5}
             spent.append(evaluated)
             missed.append(len(sure - found))
@@ -202,7 +209,9 @@ def main() -> int:
     parser.add_argument("--orders", type=int, default=1, help="Orders of the examples.")
     parser.add_argument("--epsilon", type=float, default=0.01)
     parser.add_argument("--confidence", type=float, default=0.95)
-    parser.add_argument("--rungs", nargs="+", default=RUNGS)
+    parser.add_argument("--rungs", nargs="+", default=[str(rung) for rung in DEFAULT_RUNGS])
+    batches = "Examples in one forward pass; only whole batches are kept from rung to rung."
+    parser.add_argument("--batch-size", type=int, default=4, help=batches)
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     search = RaceSearch.model_validate(
@@ -217,7 +226,7 @@ def main() -> int:
             sys.stderr.write(f"nothing to replay: run {missing} first, or name a --store\n")
             return 0
         rows = [
-            measure(workload, search, chosen.orders, chosen.seeds)
+            measure(workload, search, chosen.batch_size, chosen.orders, chosen.seeds)
             for sweep in chosen.sweeps
             for workload in known(store, sweep, chosen.epsilon)
         ]
