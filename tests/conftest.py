@@ -28,6 +28,17 @@ MlflowClient(sys.argv[1]).search_experiments()
 """
 
 
+@pytest.fixture(scope="session", autouse=True)
+def lane_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Sweeps of other tests, and of whoever else uses this machine, neither wait nor are waited for.
+
+    Timings of tests mean nothing, and deadlines of tests are short.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PARETOKEN_LANE_FOLDER", str(tmp_path_factory.mktemp("lane")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL of our own."""

@@ -28,11 +28,9 @@ RUNNERS = "tests.orchestrator.trials"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def two_cpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("PARETOKEN_LANE_FOLDER", str(tmp_path_factory.mktemp("lane")))
-        with cluster(num_cpus=2):
-            yield
+def two_cpus() -> Iterator[None]:
+    with cluster(num_cpus=2):
+        yield
 
 
 @pytest.fixture
