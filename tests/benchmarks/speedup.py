@@ -4,7 +4,7 @@
 
 Every method runs at a quarter of the tokens, on its paper's schedule, on models of known shape with
 random weights (:mod:`tests.benchmarks.speedup_shapes`). Runs without and with compression alternate
-and the order within a pair is swapped, after one warm-up of both, in one thread and in processor
+and the order within a pair is swapped, after a warm-up, in one thread and in processor
 time, which other processes on the machine lengthen least.
 
 - predicted: operations without compression over operations at these token counts, a compressor that
@@ -40,6 +40,7 @@ from methods.base import Method
 from methods.controls.uniform import Uniform
 from methods.registry import entries
 from methods.schedule import Schedule
+from methods.schedule import Uniform as Everywhere
 from tests.benchmarks.speedup_shapes import CPU_CLOCK, SUBJECTS, Subject
 
 KEEP = 0.25
@@ -79,13 +80,12 @@ class Measuring:
         self.subject = subject
         self._whole = subject.flops(subject.backbone.uncompressed())
         self._left: dict[Schedule, float] = {}
+        self._seconds(None, Everywhere())
 
     def row(self, method_id: str, pairs: int) -> Row:
         """All that the table says about one method."""
         method = entries()[method_id].method()
         schedule = method.home if method.paper else self.subject.control
-        self._seconds(None, schedule)
-        self._seconds(method, schedule)
         ratios, shares = [], []
         for pair in range(pairs):
             order = (None, method) if pair % 2 == 0 else (method, None)

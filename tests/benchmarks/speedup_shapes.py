@@ -122,12 +122,12 @@ class Decoder(Subject):
     part: ClassVar[str] = "decode"
     paid: ClassVar[str] = "prefill"
     title: ClassVar[str] = (
-        f"llama-3-8b, 4 layers at 1/{NARROWER} width, prompt of 2,048 tokens, {STEPS} decoded"
+        f"llama-3-8b, 3 layers at 1/{NARROWER} width, prompt of 2,048 tokens, {STEPS} decoded"
     )
 
     def __init__(self) -> None:
         config = _config("llama-3-8b")
-        super().__init__(config | narrower(config) | {"num_hidden_layers": 4})
+        super().__init__(config | narrower(config) | {"num_hidden_layers": 3})
         self.task = ShapeKV(batch_size=1, prompt_length=2048, new_tokens=STEPS)
         self.batch = self.task.drawn(self.backbone.model.config)
 
