@@ -30,7 +30,7 @@ MlflowClient(sys.argv[1]).search_experiments()
 
 @pytest.fixture(scope="session", autouse=True)
 def lane_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Sweeps of other tests, and of whoever else uses this machine, neither wait nor are waited for.
+    """Sweeps of other tests, and of others on this machine, neither wait nor are waited for.
 
     Timings of tests mean nothing, and deadlines of tests are short.
     """
