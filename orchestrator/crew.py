@@ -162,11 +162,6 @@ class Crew:
         return frozenset().union(*(seat.devices for seat in self.seats if seat.jobs))
 
     @property
-    def staying(self) -> list[Seat]:
-        """Seats that were not told to leave."""
-        return [seat for seat in self.seats if not seat.leaving]
-
-    @property
     def busy(self) -> bool:
         """Whether any worker holds a job."""
         return any(seat.jobs for seat in self.seats)

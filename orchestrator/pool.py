@@ -50,7 +50,7 @@ JOB_SECONDS = 0.05
 MAX_JOB = 64
 TICK_SECONDS = 0.2
 """How often interrupts and deadlines are looked at when nothing happens."""
-LATECOMER_SECONDS = 10.0
+LATECOMER_SECONDS = 30.0
 """Workers that are not ready so long after the first one are not waited for."""
 
 
