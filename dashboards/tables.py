@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from store.records import Number, SweepStatus
     from store.repository import Store
     from sweeps.plan import Impossible, Plan
-    from sweeps.rungs import Price
+    from sweeps.rungs import Price, Suggestions
 
 Json = dict[str, Any]
 KeyT = TypeVar("KeyT", bound=tuple[str, ...])
@@ -181,10 +181,10 @@ def _failures_table(failures: Sequence[Mapping[str, Any]]) -> FittingTable:
     return _counted("Failed trials", ("workload", "method", "kind", "error"), sentences)
 
 
-def plan_rows(plan: Plan, price: Price | None = None) -> Json:
-    """Counts, trials and what is impossible as one JSON object; of a race also its rungs."""
+def plan_rows(plan: Plan, price: Price | Suggestions | None = None) -> Json:
+    """Counts, trials and what is impossible as one JSON object; of a race also its price."""
     return {
-        **({} if price is None else {"race": asdict(price)}),
+        **({} if price is None else {"search": asdict(price)}),
         "planned": len(plan.trials),
         "collapsed": plan.collapsed,
         "trials": [
@@ -204,7 +204,7 @@ def plan_rows(plan: Plan, price: Price | None = None) -> Json:
     }
 
 
-def plan_table(plan: Plan, price: Price | None = None) -> RenderableType:
+def plan_table(plan: Plan, price: Price | Suggestions | None = None) -> RenderableType:
     """Trials per workload and method, then what is impossible, equal reasons on one line."""
     counts = Counter((trial.workload, trial.spec.method.id) for trial in plan.trials)
     note = f"{len(plan.trials):,} trials" + (

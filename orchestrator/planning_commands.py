@@ -27,10 +27,10 @@ def plan(
     from orchestrator.pricing import existing, price
     from sweeps.load import load_sweep
     from sweeps.plan import plan as make_plan
-    from sweeps.rungs import raced
+    from sweeps.rungs import searched
 
     spec = load_sweep(file)
-    planned, race = raced(spec, make_plan(spec))
+    planned, race = searched(spec, make_plan(spec))
     with open_store(store) as opened:
         row = price(spec, planned, existing(opened), log if probe else None)
     show_rows(

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from orchestrator.racing import RaceFeed
+from orchestrator.tuning import TuneFeed
 from store.repository import Store
 from sweeps import rungs
 from sweeps.plan import Impossible, Plan, PlannedTrial
-from sweeps.search import Race
+from sweeps.search import Race, Tune
 from sweeps.spec import SweepSpec
 from sweeps.trial import Head, TrialResult, TrialSpec
 
@@ -99,4 +100,6 @@ def searching(store: Store, spec: SweepSpec, planned: Plan) -> Searching:
     if isinstance(spec.search, Race):
         runnable = rungs.runnable(planned, spec.objectives_by_workload)
         return RaceFeed(store, spec, spec.search, runnable)
+    if isinstance(spec.search, Tune):
+        return TuneFeed(store, spec, spec.search)
     return GridSearch(store, planned)

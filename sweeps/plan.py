@@ -67,7 +67,7 @@ class Plan:
 class _Candidate(NamedTuple):
     """One combination of a workload's axes."""
 
-    method: _Variant
+    method: Variant
     keep: Keep
     schedule: Schedule | None
     """None is the schedule of the method's paper."""
@@ -85,8 +85,8 @@ class _Candidate(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Variant:
-    """A method with its hyperparameters."""
+class Variant:
+    """A method with its hyperparameters, as plans name it."""
 
     entry: MethodEntry
     method: Method
@@ -94,7 +94,8 @@ class _Variant:
     label: str
 
     @classmethod
-    def of(cls, entry: MethodEntry, method: Method) -> _Variant:
+    def of(cls, entry: MethodEntry, method: Method) -> Variant:
+        """The method with the names of its trials and its tables."""
         params = method.model_dump(mode="json")
         named = Named(id=entry.id, version=method.revision, params=params)
         changed = method.model_dump(mode="json", exclude_defaults=True)
@@ -138,7 +139,7 @@ class _Expansion:
             site: Site | None = None
             reason = ""
             try:
-                site = Site(_open(workload, seed, folder), task, seed, self.measure)
+                site = Site(open_model(workload, seed, folder), task, seed, self.measure)
                 site.require_match()
             except (MissingSeedError, Refusal) as error:
                 site, reason = None, str(error)
@@ -208,7 +209,8 @@ def _surplus(trial: PlannedTrial, candidate: _Candidate, reason: str) -> Impossi
     return Impossible(trial.workload, method, label, schedule, spec.seed, reason)
 
 
-def _open(workload: Workload, seed: int, folder: Path) -> Model:
+def open_model(workload: Workload, seed: int, folder: Path) -> Model:
+    """The model of a workload with one seed. Raises ModelError."""
     backbone = workload.backbone
     if isinstance(backbone, Reference):
         return models.open_reference(backbone.id, seed)
@@ -224,11 +226,11 @@ def _candidates(axes: WorkloadAxes) -> Iterator[_Candidate]:
     return (_Candidate(method, keep, schedule) for method, schedule, keep in combinations)
 
 
-def _variants(axes: WorkloadAxes) -> list[_Variant]:
+def _variants(axes: WorkloadAxes) -> list[Variant]:
     """Methods meant by the file, each once."""
     excluded = {entry.id for pattern in axes.exclude for entry in matching(pattern)}
     chosen = (pair for choice in axes.methods for pair in choice.expand())
-    variants = (_Variant.of(*pair) for pair in chosen if pair[0].id not in excluded)
+    variants = (Variant.of(*pair) for pair in chosen if pair[0].id not in excluded)
     return list({variant.named.model_dump_json(): variant for variant in variants}.values())
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from methods import registry as methods_registry
 from sweeps.fields import Direction
 from sweeps.plan import Impossible, Plan, PlannedTrial
-from sweeps.search import Race
+from sweeps.search import Race, Tune
+from sweeps.space import Space
 from sweeps.spec import SweepSpec
 from sweeps.tasks import registry as tasks_registry
 from sweeps.tasks.base import Task
@@ -61,12 +62,30 @@ def price(plan: Plan, race: Race) -> Price:
     return Price(rungs, most, least, coarse)
 
 
-def raced(spec: SweepSpec, plan: Plan) -> tuple[Plan, Price | None]:
-    """What of a plan runs under the sweep's search, and the price of a race."""
-    if not isinstance(spec.search, Race):
-        return plan, None
-    fit = runnable(plan, spec.objectives_by_workload)
-    return fit, price(fit, spec.search)
+@dataclass(frozen=True)
+class Suggestions:
+    """What a search algorithm costs at most."""
+
+    at_most: int
+    """Trials, the uncompressed models included."""
+    sentences: list[str]
+    """For people."""
+
+
+def searched(spec: SweepSpec, plan: Plan) -> tuple[Plan, Price | Suggestions | None]:
+    """What is known beforehand of a sweep's search, and its price if it is no grid."""
+    search = spec.search
+    if isinstance(search, Race):
+        fit = runnable(plan, spec.objectives_by_workload)
+        return fit, price(fit, search)
+    if isinstance(search, Tune):
+        spaces = [Space(spec, name) for name in spec.workloads]
+        known = tuple(trial for space in spaces for trial in space.baseline())
+        most = len(known) + search.num_trials * sum(len(space.sites) for space in spaces)
+        number = f"{search.num_trials:,} suggestions of {search.algorithm} for each workload"
+        lines = [f"{number}: at most {most:,} trials", *(f"  {s.sentence}" for s in spaces)]
+        return Plan(known, (), 0), Suggestions(most, lines)
+    return plan, None
 
 
 def sizes(trial: TrialSpec, race: Race) -> tuple[int, ...]:

@@ -23,8 +23,9 @@ SHARES: Final = 'a share of the examples above 0 up to 1, such as 0.25 or "1/4"'
 DEFAULT_RUNGS: Final = tuple(Fraction(n, 16) for n in (2, 3, 4, 6, 8, 12, 16))
 """From an eighth of the examples to all of them."""
 ALGORITHMS: Final = {
-    "optuna": "TPE with several objectives, from Optuna through ray.tune.search.",
-    "random": "Every suggestion is drawn at random; what others have to beat.",
+    "optuna": "Tree-structured Parzen estimators over several objectives, from Optuna.",
+    "nsga2": "NSGA-II, an evolutionary algorithm, from Optuna; for thousands of suggestions.",
+    "random": "Every suggestion is drawn at random: what the others have to beat.",
 }
 """Search algorithms that know several objectives."""
 SINGLE: Final = ("ax", "bayesopt", "bohb", "hebo", "hyperopt", "nevergrad", "zoopt")
@@ -111,6 +112,12 @@ class Tune(Part):
     algorithm: str = Field(default="optuna", description="Who suggests.")
     num_trials: Annotated[int, Strict()] = Field(
         default=100, ge=1, le=100_000, description="Suggestions for every workload."
+    )
+    at_once: Annotated[int, Strict()] = Field(
+        default=8,
+        ge=1,
+        le=4096,
+        description="Suggestions under way; each knows the results of all but so many before it.",
     )
     random_seed: Annotated[int, Strict()] = Field(
         default=0, ge=0, lt=2**31, description="Equal seeds suggest alike."
