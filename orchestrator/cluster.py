@@ -11,8 +11,6 @@ from typing import Any
 
 import ray
 
-from orchestrator.shipping import modules
-
 OBJECT_STORE_BYTES = 100 * 2**20
 """Results are kilobytes; Ray's default of 30 % of memory is reserved for nothing, and it complains
 where ``/dev/shm`` is small, as in most containers."""
@@ -71,6 +69,9 @@ def _existing(address: str, num_cpus: int | None) -> dict[str, Any]:
         _require_answer(address)
     if RAY_JOB in os.environ:
         return {"address": address}
+    # A server's ingress, which needs no torch, imports this module.
+    from orchestrator.shipping import modules
+
     return {"address": address, "runtime_env": {"py_modules": modules()}}
 
 

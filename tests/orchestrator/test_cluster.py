@@ -18,7 +18,7 @@ from store.repository import Store
 from tests.orchestrator.trials import specs
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 240
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -46,7 +47,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "cli.py").write_text(ELSEWHERE)
-    with head(folder / "ray", PYTHONPATH=str(package.parent), PARETOKEN_STORE="nowhere") as started:
+    # Ray's sockets lie there, and the path of a socket is short.
+    with (
+        TemporaryDirectory() as short,
+        head(
+            Path(short) / "ray", PYTHONPATH=str(package.parent), PARETOKEN_STORE="nowhere"
+        ) as started,
+    ):
         yield started
 
 
