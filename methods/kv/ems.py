@@ -33,6 +33,7 @@ from methods.transform import TokenTransform
 class EMS(ScoringMethod[CacheContext]):
     """Keep by Global-Local score; evict or merge the rest."""
 
+    version: ClassVar[int] = 2
     paper: ClassVar[Paper | None] = Paper(
         title="EMS: Adaptive Evict-then-Merge Strategy for Head-wise KV Cache Compression Based "
         "on Global-Local Importance",

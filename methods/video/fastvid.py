@@ -45,6 +45,7 @@ from methods.vlm._tower import class_attention
 class FastVID(TokenMethod[VisualContext]):
     """Keeps salient tokens of every frame and merges the others segment by segment."""
 
+    version: ClassVar[int] = 2
     paper: ClassVar[Paper | None] = Paper(
         title="FastVID: Dynamic Density Pruning for Fast Video Large Language Models",
         arxiv="2503.11187",

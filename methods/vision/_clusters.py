@@ -61,8 +61,12 @@ def nearest_centre(distances_BNN: Tensor, centres_BK: Tensor) -> Tensor:
 def nearest_of(features_BND: Tensor, tokens_BR: Tensor, centres_BK: Tensor) -> Tensor:
     """Index 0..K-1 of the centre that is nearest by cosine distance to each of some tokens, [B, R].
 
-    No pair is compared but those of a token and a centre.
+    Tokens that are no centre are not compared with each other.
     """
-    directions_BND = normalize(features_BND.float(), dim=-1)
-    centres_BKD = rows_of(directions_BND, centres_BK)
-    return (1 - rows_of(directions_BND, tokens_BR) @ centres_BKD.mT).argmin(2)
+    features_BND = features_BND.float()
+    norms_BN: Tensor = features_BND.norm(dim=-1).clamp_min(1e-12)
+    # A few more products than needed, of some tokens with all: that copies no token.
+    products_BRN = rows_of(features_BND, tokens_BR) @ features_BND.mT
+    cosines_BRN = products_BRN / (norms_BN.gather(1, tokens_BR)[..., None] * norms_BN[:, None])
+    index_BRK = centres_BK[:, None].expand(-1, tokens_BR.shape[1], -1)
+    return (1 - cosines_BRN.gather(2, index_BRK)).argmin(2)

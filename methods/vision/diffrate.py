@@ -34,6 +34,7 @@ from methods.vision._clusters import nearest_of
 class DiffRate(ClassAttentionMethod):
     """Pruning and merging in one sorted list, at rates that are given instead of learnt."""
 
+    version: ClassVar[int] = 2
     paper: ClassVar[Paper | None] = Paper(
         title="DiffRate: Differentiable Compression Rate for Efficient Vision Transformers",
         arxiv="2305.17997",

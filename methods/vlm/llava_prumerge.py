@@ -39,6 +39,7 @@ from methods.vlm._tower import class_attention, joint_keys
 class LLaVAPruMerge(PerImageMethod):
     """Selects by class-token attention and merges neighbours in key space into the selected."""
 
+    version: ClassVar[int] = 2
     paper: ClassVar[Paper | None] = Paper(
         title="LLaVA-PruMerge: Adaptive Token Reduction for Efficient Large Multimodal Models",
         arxiv="2403.15388",

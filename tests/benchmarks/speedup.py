@@ -179,6 +179,7 @@ def main() -> int:
     parser.add_argument("--methods", default="", help="ids, separated by commas; 'short' for a few")
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--json", type=Path, help="file to write the rows to")
+    parser.add_argument("--markdown", type=Path, help="file to write the tables to")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     wanted = (
@@ -189,7 +190,27 @@ def main() -> int:
     _print(rows)
     if chosen.json:
         chosen.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    if chosen.markdown:
+        chosen.markdown.write_text(markdown(rows))
     return 0
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A table for every place, as ``docs/speed.md`` has them."""
+    parts = []
+    for place, subject in SUBJECTS.items():
+        here = [row for row in rows if row.place == place]
+        if not here:
+            continue
+        head = ("method", "schedule", "predicted", "realised", "ratio", "share")
+        lines = [f"### {place}: {subject.title}", "", _markdown_row(head), "|---" * len(head) + "|"]
+        lines += [_markdown_row(_cells(row)[1:]) for row in here]
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _print(rows: Sequence[Row]) -> None:

@@ -131,3 +131,31 @@ def test_gains_change_lengths_and_nothing_else() -> None:
     assert torch.equal(louder.dense(), plain.dense())
     assert torch.equal(louder.sizes(torch.ones(1, 3)), plain.sizes(torch.ones(1, 3)))
     assert louder(x_BND.bfloat16()).dtype == torch.bfloat16
+
+
+def test_reordering_rows_reorders_what_comes_out() -> None:
+    draw = torch.Generator().manual_seed(0)
+    forms = [
+        TokenTransform.keep(torch.tensor([[4, 1, 0], [2, 3, 4]]), num_in=5),
+        TokenTransform.merge(torch.tensor([[0, 1, 1, 2, 0], [2, 1, 0, 0, 0]]), torch.ones(2, 5), 3),
+        TokenTransform.mix(torch.rand(2, 3, 5, generator=draw)),
+    ]
+    order_BK = torch.tensor([[2, 0, 1], [1, 0, 2]])
+    x_BND = torch.randn(2, 5, 4, generator=draw)
+    for plain in forms:
+        w = replace(plain, gains=torch.rand(2, 3, generator=draw))
+        expected_BKD = torch.stack([w(x_BND)[b, order_BK[b]] for b in range(2)])
+        torch.testing.assert_close(w.reordered(order_BK)(x_BND), expected_BKD)
+        sizes_BK = w.sizes(torch.ones(2, 5)).gather(1, order_BK)
+        torch.testing.assert_close(w.reordered(order_BK).sizes(torch.ones(2, 5)), sizes_BK)
+
+
+def test_more_entries_than_tokens_are_applied_as_one_product() -> None:
+    rows, cols = torch.tensor([[0, 0, 1, 1, 1]]), torch.tensor([[0, 2, 0, 1, 2]])
+    weights = torch.tensor([[0.5, 0.5, 0.25, 0.25, 0.5]])
+    w = TokenTransform(rows, cols, weights, num_in=3, num_out=2)
+    x_BND = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0))
+    expected_BKD = torch.zeros(1, 2, 4)
+    for row, col, weight in zip(rows[0], cols[0], weights[0], strict=True):
+        expected_BKD[0, row] += weight * x_BND[0, col]
+    torch.testing.assert_close(w(x_BND), expected_BKD)

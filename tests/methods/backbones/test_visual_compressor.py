@@ -158,6 +158,8 @@ def test_inside_the_previous_layers_attention_is_what_the_library_reports(llava,
     order = torch.cat([is_visual.nonzero()[:, 0], (~is_visual).nonzero()[:, 0]])
     attention = reported.attentions[1][:, :, order][..., is_visual]
     torch.testing.assert_close(ctx.attention_BHTN, attention, atol=1e-5, rtol=1e-5)
+    from_text = attention[:, :, ctx.num_in :]
+    torch.testing.assert_close(ctx.text_attention_BHQN, from_text, atol=1e-5, rtol=1e-5)
     assert ctx.visual_T.tolist() == is_visual[order].tolist()
     keys = reported.past_key_values.layers[1].keys[:, :, is_visual]
     torch.testing.assert_close(ctx.keys_BHND, keys, atol=1e-5, rtol=1e-5)
@@ -191,7 +193,7 @@ def test_a_method_pays_only_for_what_it_reads(llava):
     contexts = []
     with llava.compressed(spy_on(contexts), OneLayer(layer=1), 0.5, 0):
         llava.answer(*inputs(ONE), [], 1)
-    for name in ("attention_BHTN", "keys_BHND"):
+    for name in ("attention_BHTN", "text_attention_BHQN", "keys_BHND"):
         waiting = vars(contexts[0])[name]
         assert isinstance(waiting, Deferred)
         assert "value" not in vars(waiting)
