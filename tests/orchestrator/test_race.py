@@ -1,0 +1,162 @@
+"""A race by the command: interrupted and resumed it stops the same configurations as undisturbed.
+
+What it is compared with runs in this process, one trial after the other, without Ray.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.racing import RaceFeed
+from orchestrator.searching import searching
+from orchestrator.trial import run_trial
+from store.mlflow_runs import MlflowRuns
+from store.race_rows import race_rows
+from store.repository import Store
+from store.url import artifacts_folder
+from sweeps.load import parse_sweep
+from sweeps.plan import plan
+from sweeps.trial import TIME_METRICS, TrialResult, TrialSpec
+
+SWEEP = """
+name: raced
+seeds: [0]
+keep: [1, 0.5, 0.125]
+methods: [divprune, tome, uniform, random, relevance-oracle]
+schedules: [paper]
+objectives: {quality: maximize, flops: minimize}
+measure: {latency_pairs: 0}
+search: {strategy: race, rungs: [1/4, 1/2]}
+workloads:
+  digits:
+    task: {id: digits, num_examples: 32, batch_size: 8}
+    backbone: vit-digits
+"""
+
+
+def paretoken(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "orchestrator.cli", *arguments]
+    return subprocess.Popen(
+        command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def asked(folder: Path, *arguments: str) -> Any:
+    process = paretoken(folder, *arguments, "--json")
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return json.loads(out)
+
+
+def feed(store: Store, text: str = SWEEP) -> RaceFeed:
+    spec = parse_sweep(text)
+    search = searching(store, spec, plan(spec))
+    assert isinstance(search, RaceFeed)
+    content = spec.resolved()
+    content["search"] |= search.notes
+    store.begin_sweep(spec.name, text, content, search.first_plan(), [])
+    return search
+
+
+def drive(store: Store, search: RaceFeed) -> dict[str, int]:
+    """Run a race in this process; examples that were evaluated by trial."""
+    waiting, ran = list(search.begin()), {}
+    while waiting:
+        spec: TrialSpec = waiting.pop()
+        head = search.heads([spec]).get(spec.id)
+        result: TrialResult = run_trial(spec, head) if head else run_trial(spec)
+        store.record([result])
+        assert result.metrics is not None, result.error
+        ran[spec.id] = result.metrics.num_examples - (len(head.outcomes) if head else 0)
+        waiting += search.after(result)
+    return ran
+
+
+def numbers(store: Store) -> dict[str, dict[str, Any]]:
+    points = [point for members in store.rungs("raced").values() for point in members]
+    return {
+        point.trial: {k: v for k, v in point.metrics.items() if k not in TIME_METRICS}
+        for point in points
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, int]]:
+    store = Store(f"sqlite:///{tmp_path_factory.mktemp('race')}/whole.db")
+    return store, drive(store, feed(store))
+
+
+def test_interrupted_and_resumed_it_is_the_same_race(
+    tmp_path: Path, whole: tuple[Store, dict[str, int]]
+) -> None:
+    (tmp_path / "sweep.yaml").write_text(SWEEP)
+    url = f"sqlite:///{tmp_path}/race.db"
+    first = paretoken(tmp_path, "run", "sweep.yaml", "--store", url, "--json")
+    with Store(url) as store:
+        deadline = time.monotonic() + 200
+        while time.monotonic() < deadline and not any(s.finished > 2 for s in store.sweeps()):
+            time.sleep(0.1)
+        os.kill(first.pid, signal.SIGINT)
+        _, err = first.communicate()
+        assert first.returncode in (0, 130), err
+        report = asked(tmp_path, "run", "sweep.yaml", "--store", url)
+        assert report["failed"] == 0
+        assert report["reused"] >= 3
+        assert race_rows(store, "raced") == race_rows(whole[0], "raced")
+        assert numbers(store) == numbers(whole[0])
+        assert asked(tmp_path, "race", "raced", "--store", url) == race_rows(store, "raced")
+        (status,) = asked(tmp_path, "status", "raced", "--store", url)
+        assert (status["open"], status["race"]) == (0, race_rows(store, "raced"))
+        runs = MlflowRuns(url, artifacts_folder(url))
+        tags = [
+            run.data.tags["race"]
+            for run in runs.client.search_runs([runs._experiment_id])
+            if "race" in run.data.tags
+        ]
+    assert any(tag.startswith("stopped at 1/4: dominated by") for tag in tags), tags
+
+
+def test_every_example_is_evaluated_once(whole: tuple[Store, dict[str, int]]) -> None:
+    store, ran = whole
+    (row,) = race_rows(store, "raced")
+    names = {point.method for point in store.points("raced")}
+    assert sum(ran.values()) == row["evaluated"] < row["exhaustive"]
+    assert row["rungs"] == [8, 16, 32]
+    assert {place["verdict"] for place in row["configurations"]} >= {"in", "out"}
+    assert "relevance-oracle" not in names, "what it saves is only simulated"
+
+
+def test_only_what_saw_the_most_examples_is_on_the_frontier(
+    whole: tuple[Store, dict[str, int]],
+) -> None:
+    from dashboards.rows import stored_rows
+
+    rows = stored_rows(whole[0], "raced")
+    most = max(row.point.metrics["num_examples"] or 0 for row in rows)
+    on = [row.point for row in rows if row.on_frontier]
+    assert on
+    assert {point.metrics["num_examples"] for point in on} == {most}
+
+
+def test_a_race_after_a_grid_measures_nothing(tmp_path: Path) -> None:
+    """Fewer examples are the front of more, which the store has."""
+    grid = SWEEP.replace("num_examples: 32", "num_examples: 8").replace(
+        "rungs: [1/4, 1/2]", "rungs: [1]"
+    )
+    with Store(f"sqlite:///{tmp_path}/grid.db") as store:
+        spec = parse_sweep(grid)
+        trials = plan(spec).trials
+        store.begin_sweep("grid", "", spec.resolved(), trials, [])
+        store.record([run_trial(trial.spec) for trial in trials])
+        again = feed(store, grid)
+        assert again.begin() == []
+        assert race_rows(store, "raced")[0]["waiting"] == 0
