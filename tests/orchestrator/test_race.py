@@ -25,7 +25,8 @@ from store.repository import Store
 from store.url import artifacts_folder
 from sweeps.load import parse_sweep
 from sweeps.plan import plan
-from sweeps.trial import TIME_METRICS, TrialResult, TrialSpec
+from sweeps.times import TIME_METRICS
+from sweeps.trial import TrialResult, TrialSpec
 
 SWEEP = """
 name: raced
