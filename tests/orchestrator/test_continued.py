@@ -14,7 +14,8 @@ from orchestrator.trial import run_trial
 from sweeps.models import open_reference
 from sweeps.rungs import shortened
 from sweeps.tasks import registry as tasks_registry
-from sweeps.trial import TIME_METRICS, Head, MeasureSpec, Named, TrialSpec
+from sweeps.times import TIME_METRICS
+from sweeps.trial import Head, MeasureSpec, Named, TrialSpec
 
 UNTIMED = MeasureSpec(latency_pairs=0)
 
