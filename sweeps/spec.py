@@ -37,7 +37,7 @@ from sweeps.fields import (
 from sweeps.keep import KeepItem
 from sweeps.mistakes import Loc, Mistake, Part, refuse, relocated, wrong
 from sweeps.patterns import Pattern
-from sweeps.search import Grid, SearchItem
+from sweeps.search import Grid, Race, SearchItem
 from sweeps.task_axes import Expanded, expanded
 from sweeps.tasks import registry as tasks_registry
 from sweeps.times import TIME_METRICS
@@ -215,7 +215,7 @@ class SweepSpec(Axes):
             own = (relocated(details, details["loc"]) for details in error.errors())
             raise refuse(*_in_file([*own, *mistakes], found), *found.mistakes) from None
         mistakes += [*spec._unmeasured_objectives(), *spec._meaningless_quality()]
-        mistakes += spec._batches_of_their_own()
+        mistakes += [*spec._batches_of_their_own(), *spec._race_over_nothing()]
         if mistakes or found.mistakes:
             raise refuse(*_in_file(mistakes, found), *found.mistakes)
         spec._expanded = found
@@ -229,6 +229,11 @@ class SweepSpec(Axes):
             if not task.has_answers:
                 sentence = f"task {task.id} has a batch_size of its own: make a list of that one"
                 yield wrong(sentence, ("measure", "latency_batch"))
+
+    def _race_over_nothing(self) -> Iterator[InitErrorDetails]:
+        if isinstance(self.search, Race) and not self.measure.quality:
+            decided = "a race is decided by quality, which is not measured"
+            yield wrong(f"{decided}: measure lists {self._listed}", ("search",))
 
     def _unmeasured_objectives(self) -> list[InitErrorDetails]:
         found = []

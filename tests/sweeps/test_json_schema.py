@@ -31,6 +31,9 @@ BEYOND_A_SCHEMA = {
         "factor below 1",
         "half a token",
         "one and a half GPUs",
+        "rungs that fall",
+        "rung above everything",
+        "race without quality",
     ),
 }
 SEEN = sorted(ONE_MISTAKE.keys() - BEYOND_A_SCHEMA)
@@ -61,6 +64,7 @@ def test_editors_accept_every_way_of_writing(validator: Any) -> None:
         "    backbone: {config: deit-b, weights: random, layers: 2, dtype: bfloat16}\n"
         "resources: {workers: 2, cpus: 0.5, gpus: 0.25}\n"
         "budget: {max_trials: null, max_hours: 1.5}\nmeasure: {latency_pairs: 0}\n"
+        "search: {strategy: race, rungs: [1/8, 0.25, 1], epsilon: 0.0}\n"
         "$schema: x.json\n"
     )
     assert list(validator.iter_errors(yaml.safe_load(text))) == []

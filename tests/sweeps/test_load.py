@@ -119,6 +119,39 @@ ONE_MISTAKE = {
         "6:38: unknown value 'float64'; did you mean 'float16'? "
         "(choices: float32, float16, bfloat16)",
     ),
+    # search
+    "unknown strategy": (
+        GOOD + "search: {strategy: rcae}\n",
+        "8:20: unknown strategy 'rcae'; did you mean 'race'? (choices: grid, race, tune)",
+    ),
+    "search without a strategy": (
+        GOOD + "search: {epsilon: 0.1}\n",
+        "8:1: missing key 'strategy'",
+    ),
+    "unknown key of a race": (
+        GOOD + "search: {strategy: race, epsilom: 0.1}\n",
+        "8:26: unknown key 'epsilom'; did you mean 'epsilon'?",
+    ),
+    "rungs that fall": (
+        GOOD + "search: {strategy: race, rungs: [1/4, 1/8]}\n",
+        "8:39: rungs must rise: 1/8 follows 1/4",
+    ),
+    "rung above everything": (
+        GOOD + "search: {strategy: race, rungs: [3/2]}\n",
+        "8:34: a share is above 0 and at most 1, got '3/2'",
+    ),
+    "unknown algorithm": (
+        GOOD + "search: {strategy: tune, algorithm: optna}\n",
+        "8:37: unknown algorithm 'optna'; did you mean 'optuna'? (choices: optuna, nsga2, random)",
+    ),
+    "algorithm for one number": (
+        GOOD + "search: {strategy: tune, algorithm: hyperopt}\n",
+        "8:37: 'hyperopt' looks for the best of one number; a frontier needs optuna, nsga2, random",
+    ),
+    "race without quality": (
+        GOOD + "measure: [cost]\nsearch: race\n",
+        "9:9: a race is decided by quality, which is not measured: measure lists cost",
+    ),
     # keys
     "unknown key at the top": (
         GOOD + "resource: {}\n",
