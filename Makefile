@@ -16,10 +16,11 @@ lint: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.dev  ## uncertainty, races, engine overhead, timing under load, 100,000 trials
+bench: .venv/.dev  ## uncertainty, races, engine overhead, real speed-ups, timing under load, 100,000 trials
 	$(BIN)/python -m tests.benchmarks.uncertainty
 	$(BIN)/python -m tests.benchmarks.racing
 	$(BIN)/python -m tests.benchmarks.engine
+	$(BIN)/python -m tests.benchmarks.speedup --methods short --pairs 1
 	$(BIN)/python -m tests.benchmarks.lane
 	$(BIN)/python -m tests.benchmarks.scale
 

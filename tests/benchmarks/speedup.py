@@ -186,10 +186,13 @@ def main() -> int:
         SHORT if chosen.methods == "short" else [id_ for id_ in chosen.methods.split(",") if id_]
     )
     places = [chosen.place] if chosen.place else list(SUBJECTS)
-    rows = list(measured(places, wanted, chosen.pairs))
+    rows: list[Row] = []
+    for row in measured(places, wanted, chosen.pairs):
+        rows.append(row)
+        if chosen.json:
+            # Row by row: it takes long, and what is there should be there.
+            chosen.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
     _print(rows)
-    if chosen.json:
-        chosen.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
     if chosen.markdown:
         chosen.markdown.write_text(markdown(rows))
     return 0

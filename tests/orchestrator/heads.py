@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -35,7 +36,11 @@ class Head:
 
 @contextmanager
 def head(folder: Path, num_cpus: int = 2, **variables: str) -> Iterator[Head]:
-    """A cluster of one node with a job server, on free ports, gone with the block."""
+    """A cluster of one node with a job server, on free ports, gone with the block.
+
+    Every port is said: Ray's agent wants 52365 on every machine, and without that one, which
+    another cluster here may hold, it stays up and takes no job.
+    """
     log = folder.with_suffix(".log")
     for _ in range(ATTEMPTS):
         started = _start(folder, log, num_cpus, variables)
@@ -53,10 +58,11 @@ def head(folder: Path, num_cpus: int = 2, **variables: str) -> Iterator[Head]:
 def _start(
     folder: Path, log: Path, num_cpus: int, variables: Mapping[str, str]
 ) -> tuple[subprocess.Popen[bytes], Head] | None:
-    gcs, dashboard, node_manager, object_manager, metrics = _free(5)
+    gcs, dashboard, agent, node_manager, object_manager, metrics = _free(6)
     options = {
         "port": gcs,
         "dashboard-port": dashboard,
+        "dashboard-agent-listen-port": agent,
         "node-manager-port": node_manager,
         "object-manager-port": object_manager,
         "metrics-export-port": metrics,
@@ -86,9 +92,9 @@ def _environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def _free(count: int) -> list[int]:
+    """At random, because the test beside this one looks for some at the same moment."""
     found: list[int] = []
-    offset = os.getpid() % 7000
-    for port in PORTS[offset:]:
+    for port in random.sample(PORTS, len(PORTS)):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
                 found.append(port)
