@@ -119,6 +119,9 @@ class TokenMethod(Method, Generic[ContextT]):
 
     needs_cls: ClassVar[bool] = False
     """Whether the class token's attention is needed; models without one are then impossible."""
+    needs_tower: ClassVar[bool] = False
+    """Whether attention or keys of a VLM's vision tower are needed, in the layer whose output is
+    projected; see also :meth:`tower_layers`."""
     needs_attention: ClassVar[bool] = False
     """Whether the block's whole attention is needed (it costs N x N)."""
     needs_next_attention: ClassVar[bool] = False
@@ -135,6 +138,16 @@ class TokenMethod(Method, Generic[ContextT]):
         for context in cls.__pydantic_generic_metadata__["args"]:
             if isinstance(context, type) and issubclass(context, TokenContext):
                 cls.places = context.places
+
+    def tower_layers(self, num_layers: int, selected: int, /) -> frozenset[int]:
+        """Layers of a VLM's vision tower whose attention or keys are read, of 0 to num_layers - 1.
+
+        ``selected`` is the one whose output is projected. Queries and keys of all others are not
+        kept in memory.
+        """
+        parts = (part for part in self.components if isinstance(part, TokenMethod))
+        read = [part.tower_layers(num_layers, selected) for part in parts]
+        return frozenset({selected} if self.needs_tower else ()).union(*read)
 
     def transform(self, ctx: ContextT) -> TokenTransform:
         """W with exactly ``ctx.num_keep`` rows over ``ctx.num_in`` columns."""

@@ -218,7 +218,8 @@ class TowerView:
     attention received by each patch from all patches, averaged over heads and summed over queries;
     rows of a softmax over all 1 + P tokens.
     ``keys_LBIHPD`` are the keys of all layers. What has an axis L may compute a layer when it is
-    read: index it by one layer or ask for its length. ``pixels_BICHW`` are the images themselves.
+    read: index it by one layer, of those that the method declares (``tower_layers``).
+    ``pixels_BICHW`` are the images themselves.
 
     Where a visual token is made of several patches, as in Qwen2.5-VL, P counts the visual tokens:
     ``hidden_BIPD`` holds their patches side by side, the other fields are means over them; where a
@@ -235,3 +236,8 @@ class TowerView:
     selected: int
     """Index into L of the layer whose output is projected."""
     has_cls: bool = True
+
+    @property
+    def num_layers(self) -> int:
+        """L, of the whole tower."""
+        return len(self.received_LBIP)

@@ -18,7 +18,7 @@ from methods.backbones.clip import clip_tower
 from methods.backbones.tower_tap import TowerTap, listening
 from methods.backbones.vision_tower_reduction import NUM_PROTECTED, TowerReduction
 from methods.backbones.visual_sequence import VisualSequence, VisualTokens, rows_for_all
-from methods.base import InfeasibleError
+from methods.base import InfeasibleError, TokenMethod
 from methods.contexts import VisualLayout
 from methods.transform import TokenTransform
 
@@ -60,17 +60,19 @@ class Images:
                 f"tower makes {rows} x {columns}"
             )
 
-    def read(self, pixels_BICHW: Tensor, sequence: VisualSequence, watched: bool) -> VisualTokens:
-        """Run tower and projector; note what the tower saw if that is ``watched``."""
+    def read(
+        self, pixels_BICHW: Tensor, sequence: VisualSequence, reader: TokenMethod[Any] | None
+    ) -> VisualTokens:
+        """Run tower and projector; note what the tower saw of what ``reader`` reads."""
         tap = self._tap()
-        attentions = [block.attention for block in self.tower.blocks] if watched else []
-        with listening(attentions) as calls:
+        read = reader.tower_layers(tap.num_layers, tap.selected) if reader else ()
+        with listening({layer: self.tower.blocks[layer].attention for layer in read}) as calls:
             features = self.model.get_image_features(pixels_BICHW.flatten(0, 1), return_dict=True)
         projected_JKD = torch.stack(list(features.pooler_output))
         projected_BND = projected_JKD.view(len(pixels_BICHW), -1, projected_JKD.shape[-1])
         cuts = {} if self._reduction is None else self._reduction.transforms
         tower = None
-        if watched:
+        if reader:
             tower = tap.view(calls, cuts, self._selected(features.hidden_states), pixels_BICHW)
         made = [cuts[layer] for layer in sorted(cuts) if layer <= tap.selected]
         if made:
@@ -82,7 +84,7 @@ class Images:
         blocks = self.tower.blocks
         # Hidden state i is the output of layer i - 1, the first one what enters layer 0.
         selected = self._feature_layers[-1] % (len(blocks) + 1) - 1
-        return TowerTap(blocks[0].scaling, selected)
+        return TowerTap(len(blocks), blocks[0].scaling, selected)
 
     @property
     def _feature_layers(self) -> list[int]:

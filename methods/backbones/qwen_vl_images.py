@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from methods.backbones.attention_tap import AttentionCall
-from methods.backbones.tower_tap import listening, softmax
+from methods.backbones.tower_tap import Calls, listening, per_layer, softmax
 from methods.backbones.visual_sequence import VisualSequence, VisualTokens
-from methods.base import InfeasibleError
+from methods.base import InfeasibleError, TokenMethod
 from methods.contexts import TowerView, VisualLayout
 from methods.deferred import PerLayer
 
@@ -62,20 +62,23 @@ class PatchedImages:
                 f"{height} x {width} pixels make {rows} x {columns}"
             )
 
-    def read(self, pixels_BICHW: Tensor, sequence: VisualSequence, watched: bool) -> VisualTokens:
-        """Run tower and merger; note what the tower saw if that is ``watched``."""
+    def read(
+        self, pixels_BICHW: Tensor, sequence: VisualSequence, reader: TokenMethod[Any] | None
+    ) -> VisualTokens:
+        """Run tower and merger; note what the tower saw of what ``reader`` reads."""
         images_JCHW = pixels_BICHW.flatten(0, 1)
         rows, columns = (self.merged * tokens for tokens in sequence.layout.grid)
         grid_J3 = torch.tensor([[1, rows, columns]] * len(images_JCHW), device=images_JCHW.device)
         blocks = self.model.model.visual.blocks
-        with listening([block.attn for block in blocks] if watched else []) as calls:
+        read = reader.tower_layers(len(blocks), len(blocks) - 1) if reader else ()
+        with listening({layer: blocks[layer].attn for layer in read}) as calls:
             features = self.model.get_image_features(
                 self.patches(images_JCHW), image_grid_thw=grid_J3, return_dict=True
             )
         projected_JPD = torch.stack(list(features.pooler_output))
         projected_BND = projected_JPD.view(len(pixels_BICHW), -1, projected_JPD.shape[-1])
         tower = None
-        if watched:
+        if reader:
             tower = self._view(
                 calls, features.last_hidden_state, self._order(grid_J3), pixels_BICHW
             )
@@ -110,7 +113,7 @@ class PatchedImages:
 
     def _view(
         self,
-        calls: Sequence[Sequence[AttentionCall]],
+        calls: Calls,
         hidden_MD: Tensor,
         order_N: Tensor,
         pixels_BICHW: Tensor,
@@ -118,7 +121,8 @@ class PatchedImages:
         """The view of one forward pass; a layer's calls are windows or images, in order."""
         images = tuple(pixels_BICHW.shape[:2])
         places_N = order_N.argsort()
-        scaling = self.model.model.visual.blocks[0].attn.scaling
+        blocks = self.model.model.visual.blocks
+        scaling = blocks[0].attn.scaling
 
         def by_token(x_MD: Tensor) -> Tensor:
             """[N W W, ...] in the tower's order to [B, I, P, W W, ...]."""
@@ -126,10 +130,10 @@ class PatchedImages:
             return tokens.view(*images, -1, *tokens.shape[1:])
 
         def by_layer(compute: Callable[[AttentionCall], Tensor]) -> PerLayer:
-            def layer(index: int) -> Tensor:
-                return by_token(torch.cat([compute(call) for call in calls[index]])).mean(3)
+            def layer(_: int, own: Sequence[AttentionCall]) -> Tensor:
+                return by_token(torch.cat([compute(call) for call in own])).mean(3)
 
-            return PerLayer(partial(layer, index) for index in range(len(calls)))
+            return per_layer(calls, len(blocks), layer)
 
         def received(call: AttentionCall) -> Tensor:
             return softmax(call, call.query_BHTD, scaling)[0].mean(0).sum(0)
@@ -139,13 +143,13 @@ class PatchedImages:
 
         return TowerView(
             hidden_BIPD=by_token(hidden_MD).flatten(3),
-            cls_attention_LBIHP=PerLayer([_no_class_token] * len(calls)),
+            cls_attention_LBIHP=PerLayer([_no_class_token] * len(blocks)),
             received_LBIP=by_layer(received),
             keys_LBIHPD=PerLayer(
-                partial(_heads_first, by_layer(keys), index) for index in range(len(calls))
+                partial(_heads_first, by_layer(keys), index) for index in range(len(blocks))
             ),
             pixels_BICHW=pixels_BICHW,
-            selected=len(calls) - 1,
+            selected=len(blocks) - 1,
             has_cls=False,
         )
 

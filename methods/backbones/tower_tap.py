@@ -22,18 +22,34 @@ from methods.contexts import TowerView
 from methods.deferred import PerLayer
 from methods.transform import TokenTransform
 
+Calls = Mapping[int, Sequence[AttentionCall]]
+"""Calls of the layers that were listened to, by their index."""
+
 
 @contextmanager
-def listening(attentions: Sequence[nn.Module]) -> Iterator[list[list[AttentionCall]]]:
-    """A list for each attention module that receives its calls inside the block, in order."""
-    calls: dict[nn.Module, list[AttentionCall]] = {module: [] for module in attentions}
+def listening(attentions: Mapping[int, nn.Module]) -> Iterator[Calls]:
+    """A list for each layer's attention module that receives its calls inside the block."""
+    layers = {module: layer for layer, module in attentions.items()}
+    calls: dict[int, list[AttentionCall]] = {layer: [] for layer in attentions}
 
     def tap(module: nn.Module, call: AttentionCall) -> AttentionCall:
-        calls[module].append(call)
+        calls[layers[module]].append(call)
         return call
 
-    with attention_tap.attach(calls, tap):
-        yield list(calls.values())
+    with attention_tap.attach(layers, tap):
+        yield calls
+
+
+def per_layer(
+    calls: Calls, num_layers: int, compute: Callable[[int, Sequence[AttentionCall]], Tensor]
+) -> PerLayer:
+    """``compute`` of every layer and its calls; layers that were not listened to cannot be read."""
+
+    def layer(index: int) -> Tensor:
+        assert index in calls, f"tower layer {index} is not among the method's tower_layers"
+        return compute(index, calls[index])
+
+    return PerLayer(partial(layer, index) for index in range(num_layers))
 
 
 class TowerTap:
@@ -43,13 +59,14 @@ class TowerTap:
     layer whose output is projected.
     """
 
-    def __init__(self, scaling: float, selected: int) -> None:
+    def __init__(self, num_layers: int, scaling: float, selected: int) -> None:
+        self.num_layers = num_layers
         self.scaling = scaling
         self.selected = selected
 
     def view(
         self,
-        calls: Sequence[Sequence[AttentionCall]],
+        calls: Calls,
         cuts: Mapping[int, TokenTransform],
         hidden_JPD: Tensor,
         pixels_BICHW: Tensor,
@@ -62,13 +79,13 @@ class TowerTap:
         images = tuple(pixels_BICHW.shape[:2])
 
         def by_layer(compute: Callable[[AttentionCall], Tensor], axis: int) -> PerLayer:
-            def layer(index: int) -> Tensor:
+            def layer(index: int, own: Sequence[AttentionCall]) -> Tensor:
                 before = [cuts[cut] for cut in sorted(cuts) if cut < index]
-                (call,) = calls[index]
+                (call,) = own
                 whole = _spread(compute(call), before, axis)
                 return whole.reshape(*images, *whole.shape[1:])
 
-            return PerLayer(partial(layer, index) for index in range(len(calls)))
+            return per_layer(calls, self.num_layers, layer)
 
         before = [cuts[cut] for cut in sorted(cuts) if cut <= self.selected]
         hidden_JPD = _spread(hidden_JPD, before, axis=1)

@@ -30,7 +30,7 @@ from methods.backbones.reading import LanguageBackbone
 from methods.backbones.visual_compressor import VisualCompressor
 from methods.backbones.visual_rehearsal import VisualRehearsal
 from methods.backbones.visual_sequence import RotaryPositions, VisualSequence, VisualTokens
-from methods.base import Method
+from methods.base import Method, TokenMethod
 from methods.contexts import VisualLayout
 from methods.places import Place
 
@@ -41,8 +41,10 @@ class ImageReader(Protocol):
     def check(self, pixels_BICHW: Tensor, layout: VisualLayout) -> None:
         """Raise ValueError where the images are not what the layout says."""
 
-    def read(self, pixels_BICHW: Tensor, sequence: VisualSequence, watched: bool) -> VisualTokens:
-        """Run tower and projector; note what the tower saw if that is ``watched``."""
+    def read(
+        self, pixels_BICHW: Tensor, sequence: VisualSequence, reader: TokenMethod[Any] | None
+    ) -> VisualTokens:
+        """Run tower and projector; note what the tower saw of what ``reader`` reads."""
 
 
 class VisionLanguageBackbone(LanguageBackbone):
@@ -194,7 +196,8 @@ class VisionLanguageBackbone(LanguageBackbone):
         rotary = self._rotary_positions(sequence)
 
         def read(cache: Any) -> None:
-            tokens = self._reader.read(pixels_BICHW, sequence, watched=self._visual is not None)
+            reader = None if self._visual is None else self._visual.method
+            tokens = self._reader.read(pixels_BICHW, sequence, reader)
             for layer in cache.layers:
                 layer.skip(sequence.num_visual - tokens.sequence.num_visual)
             left, embeddings_BSD = self._at_doorstep(cache, prompt_BT, tokens)

@@ -52,6 +52,7 @@ class FastVID(TokenMethod[VisualContext]):
         code="https://github.com/LunarShen/FastVID",
     )
     needs_cls: ClassVar[bool] = True
+    needs_tower: ClassVar[bool] = True
 
     segments: int = Field(default=8, ge=1, description="c: the fewest segments of a video.")
     similarity: float = Field(

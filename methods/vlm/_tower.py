@@ -9,7 +9,7 @@ from math import ceil
 
 from torch import Tensor
 
-from methods.contexts import TowerView, VisualContext
+from methods.contexts import VisualContext
 
 
 def at_origin(signal_BIP: Tensor, ctx: VisualContext) -> Tensor:
@@ -48,8 +48,7 @@ def joint_keys(ctx: VisualContext) -> Tensor:
     return at_origin(keys_BIHPD.transpose(2, 3).flatten(3), ctx)
 
 
-def layer_at(depth: float, tower: TowerView) -> int:
+def layer_at(depth: float, num_layers: int) -> int:
     """Index of the tower layer at a share ``depth`` in [0, 1] of all layers; 1 is the last."""
-    num_layers = len(tower.received_LBIP)
     # A share such as 9 / 24 should name layer 9 of 24, whatever its last bit.
     return max(ceil(depth * num_layers - 1e-6) - 1, 0)

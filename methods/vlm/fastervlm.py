@@ -31,6 +31,7 @@ class FasterVLM(PerImageMethod):
         code="https://github.com/Theia-4869/FasterVLM",
     )
     needs_cls: ClassVar[bool] = True
+    needs_tower: ClassVar[bool] = True
 
     def score(self, ctx: VisualContext) -> Tensor:
         """Class-token attention, [B, N]."""

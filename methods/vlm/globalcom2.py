@@ -47,6 +47,7 @@ class GlobalCom2(PerImageMethod):
         catalogue="globalcom2",
     )
     needs_cls: ClassVar[bool] = True
+    needs_tower: ClassVar[bool] = True
 
     temperature: float = Field(
         default=10.0, gt=0, description="Divides a region's sum before softmax; low favours few."

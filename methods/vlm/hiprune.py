@@ -54,6 +54,10 @@ class HiPrune(PerImageMethod):
         description="Layer in which anchors are found, as a share of the vision tower's layers.",
     )
 
+    def tower_layers(self, num_layers: int, selected: int, /) -> frozenset[int]:
+        """The one with the objects and the projected one."""
+        return frozenset({layer_at(self.object_depth, num_layers), selected})
+
     def score(self, ctx: VisualContext) -> Tensor:
         """Anchors above buffers above all others, by attention in the deep layer, [B, N]."""
         anchors_BN = self.anchors(ctx)
@@ -64,7 +68,7 @@ class HiPrune(PerImageMethod):
     def anchors(self, ctx: VisualContext) -> Tensor:
         """The most attended tokens of every image in the object layer, bool [B, N]."""
         counts_BI = (self.budgets(ctx) * self.alpha / 5 + 0.5).floor().long()
-        objects_BN = received_attention(ctx, layer_at(self.object_depth, ctx.tower))
+        objects_BN = received_attention(ctx, layer_at(self.object_depth, ctx.tower.num_layers))
         return best_of_each(objects_BN, image_of(ctx), counts_BI)
 
 

@@ -46,6 +46,7 @@ class LLaVAPruMerge(PerImageMethod):
         code="https://github.com/42Shawn/LLaVA-PruMerge",
     )
     needs_cls: ClassVar[bool] = True
+    needs_tower: ClassVar[bool] = True
 
     num_neighbors: int = Field(
         default=32,

@@ -53,6 +53,10 @@ class ToDRE(TokenMethod[VisualContext]):
         description="How diversity is sought: the paper's second version's way or the first's.",
     )
 
+    def tower_layers(self, num_layers: int, _selected: int, /) -> frozenset[int]:
+        """The last one."""
+        return frozenset({num_layers - 1})
+
     def transform(self, ctx: VisualContext) -> TokenTransform:
         """Stage 1 or stage 2, depending on where the cut is."""
         kept_BK = self._diverse(ctx) if ctx.layer == 0 else _read_by_text(ctx)

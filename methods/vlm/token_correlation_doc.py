@@ -66,11 +66,15 @@ class TokenCorrelationDoc(PerImageMethod):
         description="Layer of local mining, as a share of the vision tower's layers.",
     )
 
+    def tower_layers(self, num_layers: int, selected: int, /) -> frozenset[int]:
+        """The low one and the projected one."""
+        return frozenset({layer_at(self.low_depth, num_layers), selected})
+
     def score(self, ctx: VisualContext) -> Tensor:
         """Outliers of deep attention above draws weighted by low attention, [B, N]."""
         deep_BIP = ctx.tower.cls_attention_LBIHP[ctx.tower.selected].float().mean(2)
         global_BN = at_origin(outliers(deep_BIP), ctx) > 0
-        low_BN = class_attention(ctx, layer_at(self.low_depth, ctx.tower))
+        low_BN = class_attention(ctx, layer_at(self.low_depth, ctx.tower.num_layers))
         deep_BN = at_origin(deep_BIP, ctx)
         ranking_BN = deep_BN.log().where(global_BN, _sampling_keys(low_BN, ctx.generator))
         return tiered(global_BN.long(), ranking_BN)
@@ -81,7 +85,7 @@ class TokenCorrelationDoc(PerImageMethod):
 
     def density(self, ctx: VisualContext) -> Tensor:
         """Share of patches that are not redundant, in [0, 1], [B, I]."""
-        layer = layer_at(self.low_depth, ctx.tower)
+        layer = layer_at(self.low_depth, ctx.tower.num_layers)
         keys_BIPD = normalize(ctx.tower.keys_LBIHPD[layer].float().mean(2), dim=-1)
         alike_BIPP = keys_BIPD @ keys_BIPD.transpose(2, 3) > self.similarity
         others = max(alike_BIPP.shape[3] - 1, 1)

@@ -47,6 +47,7 @@ class VisionDrop(ScoringMethod[VisualContext]):
     )
     home: ClassVar[Schedule] = Progressive()
     needs_cls: ClassVar[bool] = True
+    needs_tower: ClassVar[bool] = True
 
     contextual_share: float = Field(
         default=0.15, ge=0, lt=1, description="Share of every stage's budget for contextual tokens."

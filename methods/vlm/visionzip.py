@@ -41,6 +41,7 @@ class VisionZip(PerImageMethod):
         arxiv="2412.04467",
         code="https://github.com/dvlab-research/VisionZip",
     )
+    needs_tower: ClassVar[bool] = True
 
     contextual_share: float = Field(
         default=10 / 64, ge=0, lt=1, description="Share of the budget for contextual tokens."

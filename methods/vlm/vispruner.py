@@ -38,6 +38,7 @@ class VisPruner(PerImageMethod):
         code="https://github.com/Theia-4869/VisPruner",
     )
     needs_cls: ClassVar[bool] = True
+    needs_tower: ClassVar[bool] = True
 
     important_share: float = Field(
         default=0.5,

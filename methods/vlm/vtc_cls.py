@@ -45,9 +45,14 @@ class VTCCLS(PerImageMethod):
         "last is the layer whose output is projected, which is always in.",
     )
 
+    def tower_layers(self, num_layers: int, selected: int, /) -> frozenset[int]:
+        """The ensemble."""
+        return frozenset(self._ensemble(num_layers, selected))
+
     def score(self, ctx: VisualContext) -> Tensor:
         """Class-token attention summed over the ensemble, [B, N]."""
-        last = ctx.tower.selected
-        first = min(layer_at(self.start_depth, ctx.tower), last)
-        layers = range(first, last + 1)
+        layers = self._ensemble(ctx.tower.num_layers, ctx.tower.selected)
         return torch.stack([class_attention(ctx, layer) for layer in layers]).sum(0)
+
+    def _ensemble(self, num_layers: int, selected: int) -> range:
+        return range(min(layer_at(self.start_depth, num_layers), selected), selected + 1)

@@ -94,9 +94,12 @@ class MergedByPairs(TokenMethod[VisualContext]):
 
 
 def spy_on(contexts, place=VisualContext):
-    """A method that keeps the first tokens and notes what it was shown."""
+    """A method that keeps the first tokens and notes what it was shown, all of the tower too."""
 
     class Spy(TokenMethod[place]):
+        def tower_layers(self, num_layers, _selected, /):
+            return frozenset(range(num_layers))
+
         def transform(self, ctx):
             contexts.append(ctx)
             first = torch.arange(ctx.num_keep).expand(ctx.batch, -1)

@@ -1,8 +1,10 @@
+from typing import ClassVar
+
 import pytest
 import torch
 
 from methods.base import InfeasibleError, TokenMethod
-from methods.contexts import VisionContext
+from methods.contexts import VisionContext, VisualContext
 from methods.schedule import OneLayer, Progressive, Uniform, num_held
 from methods.transform import TokenTransform
 from tests.methods.backbones.llava_models import (
@@ -46,6 +48,26 @@ def test_the_towers_view_is_what_the_library_reports(llava, eager):
     selected = reported.hidden_states[-2][:, 1:].view(BATCH, 3, P, -1)
     torch.testing.assert_close(tower.hidden_BIPD, selected)
     assert torch.equal(tower.pixels_BICHW, pixels)
+
+
+class ReadsTheProjectedLayer(TokenMethod[VisualContext]):
+    """Also asks for a layer that it does not declare."""
+
+    needs_tower: ClassVar[bool] = True
+
+    def transform(self, ctx):
+        received_BIP = ctx.tower.received_LBIP[ctx.tower.selected]
+        with pytest.raises(AssertionError, match="tower layer 0 is not among"):
+            ctx.tower.received_LBIP[0]
+        kept_BK = received_BIP.flatten(1).topk(ctx.num_keep).indices.sort().values
+        return TokenTransform.keep(kept_BK, ctx.num_in)
+
+
+def test_only_the_layers_that_a_method_declares_are_kept(llava):
+    pixels, layout, prompt = inputs(THREE)
+    with llava.compressed(ReadsTheProjectedLayer(), Uniform(), 0.5, 0) as compression:
+        llava.answer(pixels, layout, prompt, [], 1)
+    assert compression.transforms["vlm"]
 
 
 class PrunesPatches(TokenMethod[VisionContext]):
