@@ -97,13 +97,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, in
 
 
 def test_interrupted_and_resumed_it_is_the_same_race(
-    tmp_path: Path, whole: tuple[Store, dict[str, int]]
+    tmp_path: Path, whole: tuple[Store, dict[str, int]], sqlite_mlflow_template: Path
 ) -> None:
     (tmp_path / "sweep.yaml").write_text(SWEEP)
+    (tmp_path / "race.db").write_bytes(sqlite_mlflow_template.read_bytes())
     url = f"sqlite:///{tmp_path}/race.db"
     first = paretoken(tmp_path, "run", "sweep.yaml", "--store", url, "--json")
     with Store(url) as store:
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 400
         while time.monotonic() < deadline and not any(s.finished > 2 for s in store.sweeps()):
             time.sleep(0.1)
         os.kill(first.pid, signal.SIGINT)
