@@ -89,6 +89,7 @@ def _conditions(before: _Reading, after: _Reading) -> dict[str, Any]:
     return {
         "seconds": round(seconds, 3),
         "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
         "load": [round(load, 2) for load in os.getloadavg()],
         "others": round(max(0.0, others / seconds), 3),
         "stolen": round(max(0.0, after.stolen - before.stolen) / seconds, 3),
@@ -103,6 +104,9 @@ def _disturbances(seen: Mapping[str, Any]) -> Iterator[str]:
     cores = seen["cores"] or 1
     if seen["others"] > OTHERS * cores:
         yield f"other processes used {seen['others']:.2f} of {cores} cores"
+        threads = seen["threads"]
+        if threads > 1:  # then each operation lasts as long as the unluckiest thread waits
+            yield f"{threads} threads waited for each other: time with resources {{cpus: 1}}"
     if seen["stolen"] > STOLEN * cores:
         yield f"the hypervisor took {seen['stolen']:.2f} of {cores} cores"
     if seen["throttled"]:
