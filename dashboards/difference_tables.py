@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -35,7 +34,7 @@ def difference_rows(found: Difference, num_impossible: int) -> Json:
         "to_measure": counts["new"] + counts["open"] + counts["failed"],
         **{fate: counts[fate] for fate in _TITLES},
         "impossible": num_impossible,
-        "trials": [{**asdict(change), "fate": change.fate.value} for change in found.changes],
+        "trials": [{**change._asdict(), "fate": change.fate.value} for change in found.changes],
     }
 
 

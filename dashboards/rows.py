@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:  # their imports take longer than a table takes to print
     from store.frontier import Objectives, SeedGroup
@@ -14,18 +14,6 @@ if TYPE_CHECKING:  # their imports take longer than a table takes to print
 QUALITY = "quality"
 STACK, STAGES = "stack", "stages"
 """The method made of methods, and the hyperparameter that lists them."""
-
-
-class Placed(Protocol):
-    """Anything in a workload."""
-
-    @property
-    def workload(self) -> str:
-        """Its name."""
-        ...
-
-
-PlacedT = TypeVar("PlacedT", bound=Placed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,26 +138,27 @@ def _best(
     minimum: Mapping[str, float],
 ) -> dict[tuple[str, str], bool]:
     """Workload and trial of what is on the short list, and whether it is on the frontier."""
-    from store.frontier import select, within
     from store.records import METRIC_NAMES
 
     objectives = store.objectives(sweep)
     named = {*maximum, *minimum, *(name for each in objectives.values() for name in each)}
     candidates = store.candidates(sweep, named & set(METRIC_NAMES), workload)
     best: dict[tuple[str, str], bool] = {}
-    for name, members in by_workload(candidates).items():
+    for name, members in candidates.items():
         if name not in objectives:
             raise ValueError(f"workload {name!r} has no objectives; known: {[*objectives]}")
-        cheap = [each for each in members if each.metrics[QUALITY] is None]
-        best |= {(name, c.trial): False for c in cheap if within(c, maximum, minimum)}
-        chosen = select(members, objectives[name], maximum, minimum)
-        best |= {(name, each.trial): True for each in chosen}
+        inside = members.within(maximum, minimum)
+        on_frontier = members.frontier(objectives[name], inside)
+        shown = on_frontier | (inside & ~members.judged)
+        best |= {
+            (name, members.trials[i]): bool(on_frontier[i]) for i in shown.nonzero()[0].tolist()
+        }
     return best
 
 
-def by_workload(points: Iterable[PlacedT]) -> dict[str, list[PlacedT]]:
+def by_workload(points: Iterable[Point]) -> dict[str, list[Point]]:
     """Points of each workload, in the order in which workloads first appear."""
-    groups: dict[str, list[PlacedT]] = {}
+    groups: dict[str, list[Point]] = {}
     for point in points:
         groups.setdefault(point.workload, []).append(point)
     return groups

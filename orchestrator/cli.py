@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -270,15 +271,20 @@ import_commands.register(app)
 def main() -> None:
     """Entry point: a mistake of the user is one message and exit code 2, never a traceback.
 
-    ``PARETOKEN_DEBUG=1`` shows the traceback all the same.
+    ``PARETOKEN_DEBUG=1`` shows the traceback all the same. Neither ever holds a password.
     """
+    from store.url import scrubbed
+
     try:
         app()
     except (ValueError, OSError) as error:
+        log(scrubbed(f"paretoken: {error}"))
         if os.environ.get("PARETOKEN_DEBUG"):
-            raise
-        log(f"paretoken: {error}")
+            log(scrubbed(traceback.format_exc()))
         sys.exit(2)
+    except Exception:
+        log(scrubbed(traceback.format_exc()))
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from orchestrator.searching import Searching, searching
 from store.race_rows import race_rows, reasons
 from store.repository import Store
 from store.untimed import untimed
-from store.url import artifacts_folder, masked
+from store.url import artifacts_folder, inside, masked
 from sweeps.load import load_sweep
 from sweeps.plan import PlannedTrial, plan
 from sweeps.search import Race
@@ -336,7 +336,7 @@ def _draw(store: Store, spec: SweepSpec, rows: list[Row], measured: bool) -> lis
 
     figures: list[Path] = []
     if rows:
-        folder = artifacts_folder(store.url) / "figures" / spec.name
+        folder = inside(artifacts_folder(store.url), "figures", spec.name)
         points = [row.point for row in rows]
         figures = write_figures(spec.name, points, spec.objectives_by_workload, folder)
     with _mirror(store.url) as mirror:

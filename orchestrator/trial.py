@@ -272,7 +272,7 @@ def open_backbone(weights: AnyWeights) -> Backbone:
 
 def _loaded(weights: Weights) -> Backbone:
     path = location(weights)
-    config = AutoConfig.from_pretrained(path, revision=weights.revision)
+    config = AutoConfig.from_pretrained(path, revision=weights.revision, trust_remote_code=False)
     adapter = adapter_for({"architectures": config.architectures})
     return adapter.load(path, weights.revision, getattr(torch, weights.dtype))
 

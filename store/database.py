@@ -19,7 +19,7 @@ from sqlalchemy.exc import DatabaseError
 from store import migrations
 from store.models import Base
 from store.serialization import to_json
-from store.url import absolute, masked, sqlite_file
+from store.url import absolute, masked, scrubbed, sqlite_file
 
 _BUSY_MILLISECONDS = 60_000
 _LOCKS = {"migrate": 7_203_001, "mirror": 7_203_002}
@@ -48,7 +48,8 @@ class Database:
                 migrations.upgrade(connection)
         except DatabaseError as error:
             engine.dispose()
-            raise StoreUnavailableError(f"cannot open {masked(self.url)}: {error.orig}") from None
+            reason = scrubbed(str(error.orig))
+            raise StoreUnavailableError(f"cannot open {masked(self.url)}: {reason}") from None
         return engine
 
     @contextmanager

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from store.changes import Spec, axes_changed, conditions_changed
 from store.nearest import Facets, Neighbours
@@ -38,19 +38,16 @@ class Fate(StrEnum):
     """In the sweep's stored plan and not in the file; its numbers stay in the store."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredTrial:
+class StoredTrial(NamedTuple):
     """A trial in a sweep's stored plan."""
 
     workload: str
     trial: str
     keep_label: str
     state: TrialState | None
-    facets: Facets
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One trial of the file, or of the stored plan alone, and what becomes of it."""
 
     fate: Fate
@@ -145,10 +142,10 @@ class _Comparison:
         there = Neighbours([(Facets.of(spec), spec) for spec in by_id.values()])
         specs = self._store.specs(each.trial for each in retired)
         for each in retired:
-            near = there.nearest(each.facets)
+            spec = TrialSpec.model_validate(specs[each.trial])
+            near = there.nearest(Facets.of(spec))
             why = _why_retired(specs[each.trial], near, each) if near else ("task is not there",)
-            method, schedule, seed = each.facets.method, each.facets.schedule, each.facets.seed
-            words = (method, each.keep_label, schedule, seed)
+            words = (spec.method.id, each.keep_label, spec.schedule.label, spec.seed)
             done, nearest = each.state is TrialState.FINISHED, near.id if near else None
             yield Change(Fate.RETIRED, each.workload, each.trial, *words, done, why, nearest)
 
@@ -159,13 +156,15 @@ class _Comparison:
         """For each spec the id and content of the stored trial that differs least."""
         if not specs:
             return {}
-        others = self._store.trials_of({spec.task.id for spec in specs})
-        own = [(each.facets, each.trial) for each in self._stored]
-        there = Neighbours([*own, *others])
+        there = Neighbours(self._own_first(self._store.trials_of({s.task.id for s in specs})))
         found = {spec.id: there.nearest(Facets.of(spec)) for spec in specs}
         near = {trial: nearest for trial, nearest in found.items() if nearest is not None}
         contents = self._store.specs(near.values())
         return {trial: (nearest, contents[nearest]) for trial, nearest in near.items()}
+
+    def _own_first(self, trials: list[tuple[Facets, str]]) -> list[tuple[Facets, str]]:
+        own = {each.trial for each in self._stored}
+        return sorted(trials, key=lambda each: each[1] not in own)
 
 
 def _why_new(nearest: Spec, spec: TrialSpec, keep_label: str) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ def on_frontier(points: Sequence[Row], objectives: Objectives) -> list[bool]:
     """Whether each point is non-dominated among those of its workload. Raises like `frontier`."""
     import moocore
 
-    _check_objectives(objectives)
+    check_objectives(objectives)
     flags = np.zeros(len(points), dtype=bool)
     for members in _by_workload(points).values():
         own = [points[i] for i in members]
@@ -83,7 +83,7 @@ def on_frontier(points: Sequence[Row], objectives: Objectives) -> list[bool]:
         complete &= longest(own)
         if complete.any():
             best = moocore.is_nondominated(
-                values[complete], maximise=_maximise(objectives), keep_weakly=True
+                values[complete], maximise=maximise(objectives), keep_weakly=True
             )
             flags[np.array(members)[complete]] = best
     return [bool(flag) for flag in flags]
@@ -96,7 +96,7 @@ def hypervolume(points: Sequence[Row], objectives: Objectives) -> dict[str, floa
     """
     import moocore
 
-    _check_objectives(objectives)
+    check_objectives(objectives)
     volumes = {}
     for workload, members in _by_workload(points).items():
         values, complete = objective_values([points[i] for i in members], objectives)
@@ -104,7 +104,7 @@ def hypervolume(points: Sequence[Row], objectives: Objectives) -> dict[str, floa
             volumes[workload] = 0.0
             continue
         worst = _reference(values[complete], objectives)
-        volume = moocore.hypervolume(values[complete], ref=worst, maximise=_maximise(objectives))
+        volume = moocore.hypervolume(values[complete], ref=worst, maximise=maximise(objectives))
         volumes[workload] = float(volume)
     return volumes
 
@@ -116,7 +116,7 @@ def reference(points: Sequence[Row], objectives: Objectives) -> dict[str, dict[s
     that is larger; for costs in units, which have no baseline of 1, the worst value seen. Volumes
     of two sets of points compare only where this corner is the same.
     """
-    _check_objectives(objectives)
+    check_objectives(objectives)
     corners = {}
     for workload, members in _by_workload(points).items():
         values, complete = objective_values([points[i] for i in members], objectives)
@@ -139,7 +139,7 @@ def select(
     """
     upper, lower = maximum or {}, minimum or {}
     for name in (*upper, *lower):
-        _check_metric(name)
+        check_metric(name)
     inside = [point for point in points if within(point, upper, lower)]
     return frontier(inside, objectives)
 
@@ -267,25 +267,28 @@ def longest(points: Sequence[Row]) -> NDArray[np.bool_]:
     return np.asarray(numbers == numbers.max(initial=0))
 
 
-def _maximise(objectives: Objectives) -> list[bool]:
+def maximise(objectives: Objectives) -> list[bool]:
+    """Directions as moocore takes them."""
     return [direction == "maximize" for direction in objectives.values()]
 
 
 def _reference(values: Floats, objectives: Objectives) -> Floats:
     baseline = [1.0 if name in RELATIVE else -np.inf for name in objectives]
     worst = np.maximum(values.max(axis=0), baseline)
-    return np.where(_maximise(objectives), 0.0, worst)
+    return np.where(maximise(objectives), 0.0, worst)
 
 
-def _check_metric(name: str) -> None:
+def check_metric(name: str) -> None:
+    """Raises ValueError for an unknown metric, naming the nearest."""
     if name not in METRIC_NAMES:
         raise ValueError(unknown("metric", name, METRIC_NAMES))
 
 
-def _check_objectives(objectives: Objectives) -> None:
+def check_objectives(objectives: Objectives) -> None:
+    """Raises ValueError for no objective, an unknown metric or an unknown direction."""
     if not objectives:
         raise ValueError("a frontier needs at least one objective, such as quality: maximize")
     for name, direction in objectives.items():
-        _check_metric(name)
+        check_metric(name)
         if direction not in ("maximize", "minimize"):
             raise ValueError(unknown("direction", direction, ("maximize", "minimize")))

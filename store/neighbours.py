@@ -30,9 +30,8 @@ def facets(columns: Sequence[Any]) -> Facets:
 
 def planned(sweep_id: int) -> Select[*tuple[Any, ...]]:
     """Fields of :class:`store.difference.StoredTrial` in the plan's order."""
-    columns = (SweepTrial.workload, Trial.id, SweepTrial.keep_label, Trial.state)
     return (
-        select(*columns, *_FACETS)
+        select(SweepTrial.workload, SweepTrial.trial_id, SweepTrial.keep_label, Trial.state)
         .join(Trial, Trial.id == SweepTrial.trial_id)
         .where(SweepTrial.sweep_id == sweep_id)
         .order_by(SweepTrial.position)

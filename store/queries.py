@@ -136,7 +136,7 @@ def point(row: Row[*tuple[Any, ...]]) -> Point:
 
 
 def candidates(sweep_id: int, names: Sequence[str]) -> Select[*tuple[Any, ...]]:
-    """Fields of :class:`store.records.Candidate` in no order, then these metrics.
+    """Workload, trial, simulated metrics (JSON), in lane, then these metrics; in no order.
 
     Of 100,000 trials this takes a fraction of what :func:`points` takes; times, which are looked
     for only where they are among the metrics, take longer.

@@ -24,10 +24,6 @@ METRIC_NAMES = (*MEASURED, *TIMES)
 _NONE: frozenset[str] = frozenset()
 
 
-def _names(text: str) -> frozenset[str]:
-    return _NONE if text == "[]" else frozenset(json.loads(text))
-
-
 @dataclass(frozen=True, slots=True)
 class Point:
     """A finished trial in a sweep.
@@ -74,7 +70,7 @@ class Point:
     @property
     def simulated(self) -> frozenset[str]:
         """Metrics whose saving is only simulated."""
-        return _names(self.simulated_json)
+        return frozenset(json.loads(self.simulated_json)) if self.simulated_json != "[]" else _NONE
 
     @property
     def tokens_per_layer(self) -> list[int]:
@@ -85,29 +81,6 @@ class Point:
     def spec(self) -> dict[str, Any]:
         """The trial's spec, valid for :class:`sweeps.trial.TrialSpec`."""
         return dict(json.loads(self.spec_json))
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """What of a finished trial decides whether it is on a frontier."""
-
-    workload: str
-    trial: str
-    simulated_json: str
-    in_lane: bool
-    """Whether its times were taken in the measurement lane; False where none was asked for."""
-    metrics: dict[str, Number | None]
-    """Those that were asked for, and the quality."""
-
-    @property
-    def simulated(self) -> frozenset[str]:
-        """Metrics whose saving is only simulated."""
-        return _names(self.simulated_json)
-
-    @property
-    def outside_lane(self) -> frozenset[str]:
-        """Metrics that were taken while other trials ran: no place on a frontier over them."""
-        return _NONE if self.in_lane else TIME_METRICS
 
 
 @dataclass(frozen=True, slots=True)

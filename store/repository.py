@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from store import imports, neighbours, plans, queries, results, timings
+from store.candidates import Candidates, by_workload
 from store.database import Database
 from store.difference import StoredTrial
 from store.importing.collection import Collection
@@ -22,7 +23,7 @@ from store.imports import Imported
 from store.models import Impossible, Outcomes, Sweep, SweepTrial, Trial
 from store.nearest import Facets
 from store.prices import Past
-from store.records import AttemptRecord, Candidate, Failure, Point, SweepStatus
+from store.records import AttemptRecord, Failure, Point, SweepStatus
 from store.serialization import ExampleOutcomes, from_parquet, to_parquet
 from store.statements import portions
 from store.url import masked
@@ -180,22 +181,21 @@ class Store:
 
     def candidates(
         self, sweep: str, metrics: Iterable[str], workload: str | None = None
-    ) -> list[Candidate]:
-        """Finished trials of the sweep's current plan with these metrics and the quality.
+    ) -> dict[str, Candidates]:
+        """Finished trials of the sweep's current plan with these metrics, by workload.
 
-        In no order, and many times faster than :meth:`points`. Raises ValueError like it.
+        The quality and the number of examples are always among them. Many times faster than
+        :meth:`points`. Raises ValueError like it.
         """
-        names = [*dict.fromkeys(["quality", "num_examples", *metrics])]
+        names = tuple(dict.fromkeys(["quality", "num_examples", *metrics]))
         with self._database.read() as connection:
             sweep_id = plans.sweep_id(connection, sweep)
             query = queries.candidates(sweep_id, names).where(queries.current())
             if workload is not None:
                 plans.require_workload(connection, sweep_id, workload)
                 query = query.where(SweepTrial.workload == workload)
-            return [
-                Candidate(name, trial, simulated, bool(lane), dict(zip(names, values, strict=True)))
-                for name, trial, simulated, lane, *values in connection.execute(query)
-            ]
+            rows = connection.execute(query).all()
+        return by_workload(rows, names)
 
     def points_beside(self, sweep: str, trial_ids: Iterable[str]) -> list[Point]:
         """These trials of the sweep and those that differ from them in the seed, in its order.
@@ -283,10 +283,7 @@ class Store:
             if found is None:
                 return None
             rows = connection.execute(neighbours.planned(found)).all()
-        return [
-            StoredTrial(workload, trial, label, state, neighbours.facets(columns))
-            for workload, trial, label, state, *columns in rows
-        ]
+        return [StoredTrial(*row) for row in rows]
 
     def trials_of(self, tasks: Iterable[str]) -> list[tuple[Facets, str]]:
         """All trials of these tasks, finished ones first: what tells them apart, and their ids."""

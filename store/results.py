@@ -21,6 +21,7 @@ from store.models import (
 )
 from store.serialization import digest, to_parquet
 from store.statements import insert_new, portions
+from store.url import scrubbed
 from sweeps.times import TIME_METRICS
 from sweeps.trial import TrialResult, TrialState
 
@@ -110,7 +111,7 @@ def _attempt_row(result: TrialResult) -> dict[str, Any]:
         "seconds": result.seconds,
         "worker": result.worker,
         "failure": result.failure,
-        "error": result.error,
+        "error": None if result.error is None else scrubbed(result.error),
         "environment_id": digest(result.environment),
     }
 

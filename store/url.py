@@ -13,6 +13,8 @@ FOLDER = ".paretoken"
 STORE_FILE = ".paretoken-store"
 """Holds the store's URL in the working directory of a submitted job."""
 _SECRETS = re.compile(r"password|passwd|secret|token", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"(\b[a-zA-Z][\w+.-]*://[^\s:/@'\"]*):[^\s'\"]*@")
+_ASSIGNED = re.compile(r"(\b(?:password|passwd|sslpassword))=[^\s&'\"]+", re.IGNORECASE)
 _BACKENDS = {
     "sqlite": "sqlite",
     "postgres": "postgresql+psycopg",
@@ -61,6 +63,20 @@ def masked(url: str) -> str:
     base, mark, query = hidden.partition("?")
     pairs = [_masked_pair(pair) for pair in query.split("&")]
     return base + mark + "&".join(pairs)
+
+
+def scrubbed(text: str) -> str:
+    """Any text, such as a traceback, with ``***`` for every password of a URL or a DSN in it."""
+    text = _CREDENTIALS.sub(r"\1:***@", text)
+    return _ASSIGNED.sub(r"\1=***", text)
+
+
+def inside(folder: Path, *names: str) -> Path:
+    """The path below ``folder``. Raises ValueError where names or links lead out of it."""
+    path = folder.joinpath(*names)
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{path} leads out of {folder}")
+    return path
 
 
 def sqlite_file(url: str) -> Path | None:

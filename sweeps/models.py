@@ -96,6 +96,8 @@ def open_hugging_face(name: str, revision: str | None, dtype: str, base: Path) -
             raise ModelError(f"{name} is a directory; a revision is for hub ids")
         weights = Weights(name=name, path=str(folder), dtype=dtype, fingerprint=fingerprint(folder))
         return Model(weights, _config(folder))
+    if any(Path(name).match(pattern) for pattern in PICKLED):
+        raise ModelError(_no_safetensors(Path(name).parent, [Path(name).name]))
     if not HUB_ID.match(name):
         raise ModelError(f"there is no model directory {name}, seen from {base}")
     commit, config = _hub_config(name, revision)

@@ -62,7 +62,11 @@ class PressedBackbone(Backbone):
             )
         importlib.import_module("kvpress")  # it patches attention, for the baseline as well
         model = AutoModelForCausalLM.from_pretrained(
-            path, revision=revision or "main", dtype=dtype, use_safetensors=True
+            path,
+            revision=revision or "main",
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
         )
         return cls(model)
 

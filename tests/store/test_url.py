@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from store.url import absolute, artifacts_folder, default_url, masked
+from store.url import absolute, artifacts_folder, default_url, inside, masked, scrubbed
 
 
 def test_the_default_is_one_folder_in_the_working_directory(
@@ -58,3 +58,35 @@ def test_what_cannot_be_a_store_is_refused_without_its_password(url: str, compla
     with pytest.raises(ValueError, match=complaint.replace("?", r"\?")) as error:
         absolute(url)
     assert "secr" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cannot reach postgresql+psycopg://me:hunter2@db:5432/x now",
+        "OperationalError('postgresql://me:hunter2@db/x')",
+        "conninfo 'host=db user=me password=hunter2 dbname=x'",
+        "https://user:hunter2@proxy.example/simple failed\nmysql://a:hunter2@h/x",
+        "postgresql://me:hunter2@hunter2@db/x",
+        "postgresql://me@db/x?sslpassword=hunter2&a=b",
+    ],
+)
+def test_no_text_keeps_a_password(text: str) -> None:
+    assert "hunter2" not in scrubbed(text)
+    assert "***" in scrubbed(text)
+
+
+def test_texts_without_passwords_stay_as_they_are() -> None:
+    text = "sqlite:////a/b.db, https://hub.example/a@b: see file.py:12 and mail me@example.org"
+    assert scrubbed(text) == text
+
+
+def test_links_and_names_do_not_lead_out_of_the_store(tmp_path: Path) -> None:
+    store, outside = tmp_path / "store", tmp_path / "outside"
+    outside.mkdir()
+    (store / "figures").mkdir(parents=True)
+    assert inside(store, "figures", "quickstart") == store / "figures" / "quickstart"
+    (store / "figures" / "linked").symlink_to(outside)
+    for names in (("..", "outside"), ("figures", "linked"), ("/etc",)):
+        with pytest.raises(ValueError, match="leads out of"):
+            inside(store, *names)

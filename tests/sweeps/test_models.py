@@ -69,6 +69,8 @@ def test_pickled_weights_are_refused_with_the_way_out(copy: Path) -> None:
     (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"pytorch_model\.bin.*save_pretrained"):
         opened(copy, copy)
+    with pytest.raises(ModelError, match=r"pytorch_model\.bin.*save_pretrained"):
+        opened(copy / "pytorch_model.bin", copy)
 
 
 def test_broken_models_are_refused(copy: Path) -> None:
