@@ -14,7 +14,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from store.changes import Spec, axes_changed, conditions_changed
-from store.nearest import Facets, Neighbours
+from store.nearest import Facets, Neighbours, label
+from sweeps.collection import uncollected
 from sweeps.trial import TrialSpec, TrialState
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class StoredTrial(NamedTuple):
     workload: str
     trial: str
     keep_label: str
+    position: int
+    """In the plan."""
     state: TrialState | None
 
 
@@ -77,6 +80,7 @@ class Difference:
         return sum(change.fate in fates for change in self.changes)
 
 
+@uncollected()
 def difference(store: Store, sweep: str, trials: Sequence[Planned]) -> Difference:
     """What running this plan would do, and why."""
     stored = store.planned_trials(sweep)
@@ -84,7 +88,7 @@ def difference(store: Store, sweep: str, trials: Sequence[Planned]) -> Differenc
     comparison = _Comparison(store, sweep, trials, stored or [])
     changes = [*comparison.of_the_file()]
     retired = [each for each in stored or [] if (each.workload, each.trial) not in planned]
-    changes += comparison.retired(retired)
+    changes += comparison.retired(sorted(retired, key=lambda each: each.position))
     return Difference(sweep, stored is not None, changes)
 
 
@@ -93,6 +97,7 @@ class _Comparison:
         self, store: Store, sweep: str, trials: Sequence[Planned], stored: Sequence[StoredTrial]
     ) -> None:
         self._store, self._sweep, self._trials, self._stored = store, sweep, trials, stored
+        self._by_itself = (f"measured by {sweep}",)
         self._own = {(each.workload, each.trial): each for each in stored}
         self._workloads = {each.trial: each.workload for each in stored}
         self._states = {each.trial: each.state for each in stored}
@@ -113,7 +118,7 @@ class _Comparison:
             elif spec.id in nearest:
                 near, content = nearest[spec.id]
                 why = _why_new(content, spec, keep_label)
-            words = (spec.method.id, keep_label, spec.schedule.label, spec.seed)
+            words = (spec.method.id, keep_label, label(spec.schedule), spec.seed)
             done = fate is Fate.REUSED
             yield Change(fate, workload, spec.id, *words, done, why, near)
 
@@ -124,12 +129,12 @@ class _Comparison:
             return Fate.OPEN, ("planned before, not measured yet",)
         own = self._own.get((workload, trial))
         if own is not None:
-            label = f"keep was written {own.keep_label}"
-            same = own.keep_label == keep_label
-            return Fate.REUSED, (f"measured by {self._sweep}", *([] if same else [label]))
+            if own.keep_label == keep_label:
+                return Fate.REUSED, self._by_itself
+            return Fate.REUSED, (*self._by_itself, f"keep was written {own.keep_label}")
         if trial in self._workloads:
             renamed = f"there as workload {self._workloads[trial]}"
-            return Fate.REUSED, (f"measured by {self._sweep}", renamed)
+            return Fate.REUSED, (*self._by_itself, renamed)
         sweeps = self._sweeps.get(trial)
         by = f"measured by {', '.join(sweeps)}" if sweeps else "measured by an earlier plan"
         return Fate.REUSED, (by,)
@@ -138,14 +143,16 @@ class _Comparison:
         """Every trial of the stored plan that the file no longer has."""
         if not retired:
             return
-        by_id = {spec.id: spec for _, _, spec in self._trials}
+        contents = self._store.specs(each.trial for each in retired)
+        specs = {trial: TrialSpec.model_validate(content) for trial, content in contents.items()}
+        tasks = {spec.task.id for spec in specs.values()}
+        by_id = {spec.id: spec for _, _, spec in self._trials if spec.task.id in tasks}
         there = Neighbours([(Facets.of(spec), spec) for spec in by_id.values()])
-        specs = self._store.specs(each.trial for each in retired)
         for each in retired:
-            spec = TrialSpec.model_validate(specs[each.trial])
+            spec = specs[each.trial]
             near = there.nearest(Facets.of(spec))
-            why = _why_retired(specs[each.trial], near, each) if near else ("task is not there",)
-            words = (spec.method.id, each.keep_label, spec.schedule.label, spec.seed)
+            why = _why_retired(contents[each.trial], near, each) if near else ("task is not there",)
+            words = (spec.method.id, each.keep_label, label(spec.schedule), spec.seed)
             done, nearest = each.state is TrialState.FINISHED, near.id if near else None
             yield Change(Fate.RETIRED, each.workload, each.trial, *words, done, why, nearest)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Generic, NamedTuple, TypeVar
 
+from methods.schedule import Schedule
 from sweeps.trial import TrialSpec
 
 T = TypeVar("T")
@@ -32,8 +33,8 @@ class Facets(NamedTuple):
             spec.task.id,
             spec.backbone.name,
             method.id,
-            spec.schedule.label,
-            canonical(json.dumps(method.params)),
+            label(spec.schedule),
+            method.canonical_params,
             spec.keep_ratio,
             spec.seed,
         )
@@ -48,18 +49,42 @@ class Neighbours(Generic[T]):
     def __init__(self, trials: Sequence[tuple[Facets, T]]) -> None:
         self._trials = trials
         self._root = _Node(trials, range(len(trials)))
+        self._but_one: dict[int, dict[tuple[object, ...], T]] = {}
 
     def nearest(self, facets: Facets) -> T | None:
         """The first trial of the same task that shares most; None if there is none.
 
-        Facet by facet the trials that share it are kept, or all of them where none does.
+        Looked for are trials that share all facets, then all but one, the lightest first. Where
+        more differs, the trials that share a facet are kept, facet by facet, or all if none does.
         """
+        for index in range(len(facets), 0, -1):
+            found = self._all_but(index).get(_without(facets, index))
+            if found is not None and index != HYPERPARAMETERS:
+                return found
+            if found is not None:
+                break  # of hyperparameters the most similar
+        return self._step_by_step(facets)
+
+    def _all_but(self, index: int) -> dict[tuple[object, ...], T]:
+        if index not in self._but_one:
+            known: dict[tuple[object, ...], T] = {}
+            for facets, trial in self._trials:
+                known.setdefault(_without(facets, index), trial)
+            self._but_one[index] = known
+        return self._but_one[index]
+
+    def _step_by_step(self, facets: Facets) -> T | None:
         node = self._root.parts(0).get(facets[0])
         if node is None:
             return None
         for index in range(1, len(facets)):
             node = node.narrowed(index, facets[index])
         return self._trials[node.members[0]][1]
+
+
+def _without(facets: Facets, index: int) -> tuple[object, ...]:
+    """All facets but one; all of them for the index behind the last."""
+    return facets[:index] + facets[index + 1 :]
 
 
 class _Node:
@@ -107,6 +132,12 @@ def _shared(one: str, other: str) -> int:
 @lru_cache(maxsize=4096)
 def _items(text: str) -> frozenset[tuple[str, str]]:
     return frozenset((name, json.dumps(value)) for name, value in json.loads(text).items())
+
+
+@lru_cache(maxsize=4096)
+def label(schedule: Schedule) -> str:
+    """What tables call a schedule, made once: 100,000 trials have a few."""
+    return schedule.label
 
 
 @lru_cache(maxsize=4096)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Select, Text, cast, select
+from sqlalchemy import Select, String, Text, cast, select, type_coerce
 
 from store.models import Sweep, SweepTrial, Trial
 from store.nearest import Facets, canonical
@@ -29,12 +29,18 @@ def facets(columns: Sequence[Any]) -> Facets:
 
 
 def planned(sweep_id: int) -> Select[*tuple[Any, ...]]:
-    """Fields of :class:`store.difference.StoredTrial` in the plan's order."""
+    """Fields of :class:`store.difference.StoredTrial`, in no order, states as text."""
+    state = type_coerce(Trial.state, String)
     return (
-        select(SweepTrial.workload, SweepTrial.trial_id, SweepTrial.keep_label, Trial.state)
+        select(
+            SweepTrial.workload,
+            SweepTrial.trial_id,
+            SweepTrial.keep_label,
+            SweepTrial.position,
+            state,
+        )
         .join(Trial, Trial.id == SweepTrial.trial_id)
         .where(SweepTrial.sweep_id == sweep_id)
-        .order_by(SweepTrial.position)
     )
 
 

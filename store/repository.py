@@ -27,6 +27,7 @@ from store.records import AttemptRecord, Failure, Point, SweepStatus
 from store.serialization import ExampleOutcomes, from_parquet, to_parquet
 from store.statements import portions
 from store.url import masked
+from sweeps.collection import uncollected
 from sweeps.timing import TimingResult
 from sweeps.trial import Metrics, TrialResult, TrialSpec, TrialState
 
@@ -179,6 +180,7 @@ class Store:
                 query = query.where(SweepTrial.workload == workload)
             return [queries.point(row) for row in connection.execute(query)]
 
+    @uncollected()
     def candidates(
         self, sweep: str, metrics: Iterable[str], workload: str | None = None
     ) -> dict[str, Candidates]:
@@ -277,13 +279,19 @@ class Store:
         return TrialSpec.model_validate(content)
 
     def planned_trials(self, sweep: str) -> list[StoredTrial] | None:
-        """Trials of the sweep's current plan, in its order; None for a sweep that is not stored."""
+        """Trials of the sweep's current plan, in no order; None for a sweep not stored."""
         with self._database.read() as connection:
             found = connection.execute(select(Sweep.id).where(Sweep.name == sweep)).scalar()
             if found is None:
                 return None
             rows = connection.execute(neighbours.planned(found)).all()
-        return [StoredTrial(*row) for row in rows]
+        states: dict[str | None, TrialState | None] = {None: None} | {
+            s.value: s for s in TrialState
+        }
+        return [
+            StoredTrial(workload, trial, keep_label, position, states[state])
+            for workload, trial, keep_label, position, state in rows
+        ]
 
     def trials_of(self, tasks: Iterable[str]) -> list[tuple[Facets, str]]:
         """All trials of these tasks, finished ones first: what tells them apart, and their ids."""

@@ -17,6 +17,7 @@ from methods.registry import MethodEntry
 from methods.schedule import Schedule
 from sweeps import models
 from sweeps.choices import RandomModel, Reference
+from sweeps.collection import uncollected
 from sweeps.keep import Keep, KeepRange
 from sweeps.mistakes import SweepFileError
 from sweeps.models import MissingSeedError, Model, ModelError
@@ -103,6 +104,7 @@ class Variant:
         return cls(entry, method, named, f"{entry.id}({listed})" if listed else entry.id)
 
 
+@uncollected()
 def plan(spec: SweepSpec) -> Plan:
     """Expand a sweep into trials.
 

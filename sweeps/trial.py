@@ -46,7 +46,7 @@ class _Frozen(BaseModel):
 class _Hashed(_Frozen):
     """A part of a trial that many trials share: its share of their ids is written once."""
 
-    derived = ("canonical",)
+    derived: ClassVar[tuple[str, ...]] = ("canonical",)
     not_hashed: ClassVar[frozenset[str]] = frozenset()
 
     @cached_property
@@ -61,6 +61,13 @@ class Named(_Hashed):
     id: str
     version: int
     params: dict[str, JsonValue] = Field(default_factory=dict)
+
+    derived: ClassVar[tuple[str, ...]] = ("canonical", "canonical_params")
+
+    @cached_property
+    def canonical_params(self) -> str:
+        """Canonical JSON of the parameters."""
+        return _canonical(self.params)
 
 
 class Weights(_Hashed):
