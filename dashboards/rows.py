@@ -141,7 +141,8 @@ def _best(
     from store.records import METRIC_NAMES
 
     objectives = store.objectives(sweep)
-    named = {*maximum, *minimum, *(name for each in objectives.values() for name in each)}
+    asked = objectives.values() if workload is None else (objectives.get(workload, {}),)
+    named = {*maximum, *minimum, *(name for each in asked for name in each)}
     candidates = store.candidates(sweep, named & set(METRIC_NAMES), workload)
     best: dict[tuple[str, str], bool] = {}
     for name, members in candidates.items():

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from store.changes import Spec, axes_changed, conditions_changed
 from store.nearest import Facets, Neighbours, label
@@ -84,49 +85,54 @@ class Difference:
 def difference(store: Store, sweep: str, trials: Sequence[Planned]) -> Difference:
     """What running this plan would do, and why."""
     stored = store.planned_trials(sweep)
-    planned = {(workload, spec.id) for workload, _, spec in trials}
     comparison = _Comparison(store, sweep, trials, stored or [])
-    changes = [*comparison.of_the_file()]
-    retired = [each for each in stored or [] if (each.workload, each.trial) not in planned]
-    changes += comparison.retired(sorted(retired, key=lambda each: each.position))
-    return Difference(sweep, stored is not None, changes)
+    return Difference(sweep, stored is not None, [*comparison.of_the_file(), *comparison.retired()])
+
+
+_UNFINISHED: Final = {
+    None: (Fate.OPEN, ("planned before, not measured yet",)),
+    TrialState.FAILED: (Fate.FAILED, ("failed before",)),
+}
 
 
 class _Comparison:
     def __init__(
         self, store: Store, sweep: str, trials: Sequence[Planned], stored: Sequence[StoredTrial]
     ) -> None:
-        self._store, self._sweep, self._trials, self._stored = store, sweep, trials, stored
+        self._store, self._sweep, self._trials = store, sweep, trials
         self._by_itself = (f"measured by {sweep}",)
-        self._own = {(each.workload, each.trial): each for each in stored}
-        self._workloads = {each.trial: each.workload for each in stored}
-        self._states = {each.trial: each.state for each in stored}
-        elsewhere = {spec.id for _, _, spec in trials} - self._states.keys()
-        self._states |= store.states(elsewhere)
+        self._own = {each[:2]: each for each in stored}
+        self._workloads = {trial: workload for workload, trial in self._own}
+        planned = [(workload, spec.id) for workload, _, spec in trials]
+        retired = [self._own[key] for key in self._own.keys() - planned]
+        self._retired = _Retired(store, sorted(retired, key=lambda each: each.position))
+        elsewhere = {trial for _, trial in planned if trial not in self._workloads}
+        self._states = {each.trial: each.state for each in stored} | store.states(elsewhere)
         reused = [each for each in elsewhere if self._is_finished(each)]
         self._sweeps = store.planned_by(reused)
+        self._unknown = [spec for _, _, spec in trials if spec.id not in self._states]
 
     def of_the_file(self) -> Iterable[Change]:
         """Every trial of the file."""
-        unknown = [spec for _, _, spec in self._trials if spec.id not in self._states]
-        nearest = self._nearest_stored(unknown)
+        nearest = self._nearest_stored()
+        schedules = {id(spec.schedule): label(spec.schedule) for spec in self._one_of_each}
         for workload, keep_label, spec in self._trials:
-            fate, near = Fate.NEW, None
-            why: tuple[str, ...] = (f"task {spec.task.id} is new",)
-            if spec.id in self._states:
-                fate, why = self._known(workload, keep_label, spec.id)
-            elif spec.id in nearest:
-                near, content = nearest[spec.id]
-                why = _why_new(content, spec, keep_label)
-            words = (spec.method.id, keep_label, label(spec.schedule), spec.seed)
-            done = fate is Fate.REUSED
-            yield Change(fate, workload, spec.id, *words, done, why, near)
+            trial, near = spec.id, None
+            if trial in self._states:
+                fate, why = self._known(workload, keep_label, trial)
+            elif trial in nearest:
+                near, content = nearest[trial]
+                fate, why = Fate.NEW, _why_new(content, spec, keep_label)
+            else:
+                fate, why = Fate.NEW, (f"task {spec.task.id} is new",)
+            schedule = schedules[id(spec.schedule)]
+            words = (spec.method.id, keep_label, schedule, spec.seed, fate is Fate.REUSED)
+            yield Change(fate, workload, trial, *words, why, near)
 
     def _known(self, workload: str, keep_label: str, trial: str) -> tuple[Fate, tuple[str, ...]]:
-        if not self._is_finished(trial):
-            if self._states[trial] is TrialState.FAILED:
-                return Fate.FAILED, ("failed before",)
-            return Fate.OPEN, ("planned before, not measured yet",)
+        state = self._states[trial]
+        if state is not TrialState.FINISHED:
+            return _UNFINISHED[state]
         own = self._own.get((workload, trial))
         if own is not None:
             if own.keep_label == keep_label:
@@ -139,19 +145,15 @@ class _Comparison:
         by = f"measured by {', '.join(sweeps)}" if sweeps else "measured by an earlier plan"
         return Fate.REUSED, (by,)
 
-    def retired(self, retired: Sequence[StoredTrial]) -> Iterable[Change]:
+    def retired(self) -> Iterable[Change]:
         """Every trial of the stored plan that the file no longer has."""
-        if not retired:
-            return
-        contents = self._store.specs(each.trial for each in retired)
-        specs = {trial: TrialSpec.model_validate(content) for trial, content in contents.items()}
-        tasks = {spec.task.id for spec in specs.values()}
-        by_id = {spec.id: spec for _, _, spec in self._trials if spec.task.id in tasks}
-        there = Neighbours([(Facets.of(spec), spec) for spec in by_id.values()])
-        for each in retired:
-            spec = specs[each.trial]
-            near = there.nearest(Facets.of(spec))
-            why = _why_retired(contents[each.trial], near, each) if near else ("task is not there",)
+        successors = {Facets.of(spec): spec for spec in reversed(self._unknown)}
+        for each in self._retired.trials:
+            spec = self._retired.specs[each.trial]
+            facets = Facets.of(spec)
+            near = successors.get(facets) or self._in_the_file.nearest(facets)
+            content = self._retired.contents[each.trial]
+            why = _why_retired(content, near, each) if near else ("task is not there",)
             words = (spec.method.id, each.keep_label, label(spec.schedule), spec.seed)
             done, nearest = each.state is TrialState.FINISHED, near.id if near else None
             yield Change(Fate.RETIRED, each.workload, each.trial, *words, done, why, nearest)
@@ -159,19 +161,55 @@ class _Comparison:
     def _is_finished(self, trial: str) -> bool:
         return self._states.get(trial) is TrialState.FINISHED
 
-    def _nearest_stored(self, specs: Sequence[TrialSpec]) -> dict[str, tuple[str, Spec]]:
-        """For each spec the id and content of the stored trial that differs least."""
-        if not specs:
-            return {}
-        there = Neighbours(self._own_first(self._store.trials_of({s.task.id for s in specs})))
-        found = {spec.id: there.nearest(Facets.of(spec)) for spec in specs}
+    @property
+    def _one_of_each(self) -> Iterable[TrialSpec]:
+        """A trial for each schedule object, of which 100,000 trials have a few."""
+        return {id(spec.schedule): spec for _, _, spec in self._trials}.values()
+
+    @cached_property
+    def _in_the_file(self) -> Neighbours[TrialSpec]:
+        tasks = {spec.task.id for spec in self._retired.specs.values()}
+        by_id = {spec.id: spec for _, _, spec in self._trials if spec.task.id in tasks}
+        return Neighbours([(Facets.of(spec), spec) for spec in by_id.values()])
+
+    def _nearest_stored(self) -> dict[str, tuple[str, Spec]]:
+        """For each unknown trial the id and content of the stored one that differs least.
+
+        Of what 100,000 trials are about little is read where most new ones replace what retires.
+        """
+        replaced = self._retired.by_facets
+        found = {spec.id: replaced.get(Facets.of(spec)) for spec in self._unknown}
+        others = [spec for spec in self._unknown if found[spec.id] is None]
+        if others:
+            tasks = {spec.task.id for spec in others}
+            there = Neighbours(self._own_first(self._store.trials_of(tasks)))
+            found |= {spec.id: there.nearest(Facets.of(spec)) for spec in others}
         near = {trial: nearest for trial, nearest in found.items() if nearest is not None}
-        contents = self._store.specs(near.values())
+        known = self._retired.contents
+        contents = known | self._store.specs(set(near.values()) - known.keys())
         return {trial: (nearest, contents[nearest]) for trial, nearest in near.items()}
 
     def _own_first(self, trials: list[tuple[Facets, str]]) -> list[tuple[Facets, str]]:
-        own = {each.trial for each in self._stored}
-        return sorted(trials, key=lambda each: each[1] not in own)
+        return sorted(trials, key=lambda each: each[1] not in self._workloads)
+
+
+class _Retired:
+    """Trials of the stored plan that the file no longer has, in the plan's order."""
+
+    def __init__(self, store: Store, trials: Sequence[StoredTrial]) -> None:
+        self.trials = trials
+        self.contents = store.specs(each.trial for each in trials)
+
+    @cached_property
+    def specs(self) -> dict[str, TrialSpec]:
+        """What each of them ran."""
+        return {trial: TrialSpec.model_validate(c) for trial, c in self.contents.items()}
+
+    @cached_property
+    def by_facets(self) -> dict[Facets, str]:
+        """Ids by what tells trials apart, of equals one that finished."""
+        by_worth = sorted(self.trials, key=lambda each: each.state is TrialState.FINISHED)
+        return {Facets.of(self.specs[each.trial]): each.trial for each in by_worth}
 
 
 def _why_new(nearest: Spec, spec: TrialSpec, keep_label: str) -> tuple[str, ...]:

@@ -188,6 +188,16 @@ def failures(sweep_id: int) -> Select[*tuple[Any, ...]]:
     )
 
 
+def trials_with(sweep_id: int, method: str) -> Select[str]:
+    """Trials of the current plan that run this method."""
+    return (
+        select(SweepTrial.trial_id)
+        .join(Trial, Trial.id == SweepTrial.trial_id)
+        .where(SweepTrial.sweep_id == sweep_id, Trial.method == method, _CURRENT)
+        .distinct()
+    )
+
+
 def past(tasks: Iterable[str]) -> Select[*tuple[Any, ...]]:
     """Fields of :class:`store.prices.Past`."""
     kind = (Trial.task, Trial.backbone, Trial.method, Measurement.num_examples)

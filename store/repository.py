@@ -145,6 +145,23 @@ class Store:
         with self._database.read() as connection:
             return timings.in_lane(connection, set(trial_ids))
 
+    def lacking(self, sweep: str, batches: Sequence[int], pairs: int) -> list[tuple[str, int]]:
+        """Finished trials of the sweep's current plan, each with a batch size at which none of its
+        timings in the lane has so many pairs of runs; in the plan's order."""
+        found = []
+        with self._database.read() as connection:
+            sweep_id = plans.sweep_id(connection, sweep)
+            for place, batch in enumerate(batches):
+                rows = connection.execute(timings.lacking(sweep_id, batch, pairs))
+                found += [(position, place, trial, batch) for position, trial in rows]
+        return list(dict.fromkeys((trial, batch) for *_, trial, batch in sorted(found)))
+
+    def trials_with(self, sweep: str, method: str) -> list[str]:
+        """Trials of the sweep's current plan that run this method."""
+        with self._database.read() as connection:
+            query = queries.trials_with(plans.sweep_id(connection, sweep), method)
+            return list(connection.execute(query).scalars())
+
     def sweeps(self) -> list[SweepStatus]:
         """All sweeps with the counts of their current plans, the latest first."""
         with self._database.read() as connection:
@@ -288,10 +305,7 @@ class Store:
         states: dict[str | None, TrialState | None] = {None: None} | {
             s.value: s for s in TrialState
         }
-        return [
-            StoredTrial(workload, trial, keep_label, position, states[state])
-            for workload, trial, keep_label, position, state in rows
-        ]
+        return [StoredTrial(*row[:-1], state=states[row[-1]]) for row in rows]  # type: ignore[misc]
 
     def trials_of(self, tasks: Iterable[str]) -> list[tuple[Facets, str]]:
         """All trials of these tasks, finished ones first: what tells them apart, and their ids."""

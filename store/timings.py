@@ -64,6 +64,27 @@ def in_lane(connection: Connection, trial_ids: Iterable[str]) -> dict[Key, int]:
     return found
 
 
+def lacking(sweep_id: int, batch: int, pairs: int) -> Select[int, str]:
+    """Place in the plan and id of the sweep's finished trials that lack such a timing."""
+    enough = select(Timing.id).where(
+        Timing.trial_id == SweepTrial.trial_id,
+        Timing.batch == batch,
+        Timing.failure.is_(None),
+        Timing.in_lane,
+        Timing.latency_pairs >= pairs,
+    )
+    return (
+        select(SweepTrial.position, SweepTrial.trial_id)
+        .join(Trial, Trial.id == SweepTrial.trial_id)
+        .where(
+            SweepTrial.sweep_id == sweep_id,
+            SweepTrial.superseded.is_(False),
+            Trial.state == TrialState.FINISHED,
+            ~enough.correlate(SweepTrial).exists(),
+        )
+    )
+
+
 def failures(sweep_id: int) -> Select[*tuple[Any, ...]]:
     """Fields of :class:`store.records.Failure` for timings that only ever failed, plan's order."""
     each, better = aliased(Timing), aliased(Timing)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
-from store.frontier import Direction, frontier
-from store.records import Point
+import numpy as np
+
 from store.repository import Store
 from sweeps.times import TIME_METRICS
 from sweeps.trial import BASELINE, MeasureSpec
@@ -21,37 +21,20 @@ def untimed(store: Store, sweep: str) -> list[tuple[str, int]]:
     measure = MeasureSpec.model_validate(asked) if asked is not None else None
     if measure is None or not measure.latency_pairs:
         return []
-    points = _wanted(store.points(sweep), store.objectives(sweep), measure)
-    trials = list(dict.fromkeys(point.trial for point in points))
-    timed = store.timed(trials)
-    return [
-        (trial, batch)
-        for trial in trials
-        for batch in measure.timed_batches
-        if timed.get((trial, batch), 0) < measure.latency_pairs
-    ]
+    missing = store.lacking(sweep, measure.timed_batches, measure.latency_pairs)
+    if measure.latency_of == "all" or not missing:
+        return missing
+    wanted = set(_wanted(store, sweep))
+    return [each for each in missing if each[0] in wanted]
 
 
-def _wanted(
-    points: Sequence[Point],
-    objectives: Mapping[str, Mapping[str, Direction]],
-    measure: MeasureSpec,
-) -> Iterator[Point]:
-    if measure.latency_of == "all":
-        yield from points
-        return
-    best = set(_promising(points, objectives))
-    for point in points:
-        judged = point.metrics["quality"] is not None
-        if point.method == BASELINE or not judged or (point.workload, point.trial) in best:
-            yield point
-
-
-def _promising(
-    points: Sequence[Point], objectives: Mapping[str, Mapping[str, Direction]]
-) -> Iterator[tuple[str, str]]:
-    """Points on the frontier over everything that is known before timing."""
-    for workload, all_of_it in objectives.items():
+def _wanted(store: Store, sweep: str) -> Iterator[str]:
+    """The baseline, what is on a frontier over everything that is known before timing, and what
+    was not judged."""
+    yield from store.trials_with(sweep, BASELINE)
+    for workload, all_of_it in store.objectives(sweep).items():
         known = {name: way for name, way in all_of_it.items() if name not in TIME_METRICS}
-        own = [point for point in points if point.workload == workload]
-        yield from ((point.workload, point.trial) for point in frontier(own, known))
+        for members in store.candidates(sweep, known, workload).values():
+            chosen = members.frontier(known, np.ones(len(members.trials), dtype=bool))
+            for index in np.flatnonzero(chosen | ~members.judged).tolist():
+                yield members.trials[index]

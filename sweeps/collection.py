@@ -13,11 +13,17 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """No search for cycles inside the block, or the function that this decorates."""
+    """No search for cycles inside the block, or the function that this decorates.
+
+    Nor right behind it: what was made counts as old, as if it had been searched already.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if enabled:
+            if not gc.get_freeze_count():
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()

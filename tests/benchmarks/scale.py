@@ -4,10 +4,13 @@
   process, and of the whole command from an empty one (imports and printing included).
 - ``diff`` compares the stored plan with one in which a twentieth of the trials is new and as many
   have retired; planning, which is timed apart, comes before it.
-- The driver: resident memory after each fifth of a run of trials that do nothing, SQLite and MLflow
-  left out, because they live in another process.
+- Every trial is timed in the lane, and one workload's frontier is over latency: reading times takes
+  longest.
+- The driver: resident memory after each fifth of a run of trials that do nothing; SQLite lives in
+  another process, MLflow is left out.
 
-Every time is CPU-bound: run it on a machine that does nothing else, or read the CPU column.
+Every time is CPU-bound: run it on a machine that does nothing else, or read the CPU column. The
+yardstick, a loop of plain Python, says how fast a core was: a quarter of a second on a free one.
 """
 
 from __future__ import annotations
@@ -23,14 +26,21 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import insert, update
+from sqlalchemy import create_engine, insert, make_url, text, update
 
+from orchestrator.cluster import cluster
+from orchestrator.crew import Resources
+from orchestrator.events import EventKind, PoolEvent
+from orchestrator.pool import run_pool
+from store import timings
 from store.database import Database
 from store.difference import difference
 from store.models import Attempt, Environment, Measurement, Outcomes, Trial
@@ -38,14 +48,17 @@ from store.repository import Store
 from store.serialization import digest, to_parquet
 from sweeps.load import parse_sweep
 from sweeps.plan import plan
-from sweeps.trial import Metrics, TrialResult, TrialSpec, TrialState
+from sweeps.times import TIME_METRICS, Times
+from sweeps.timing import TimingResult
+from sweeps.trial import MeasureSpec, Metrics, TrialResult, TrialSpec, TrialState
+from tests.orchestrator import ledgers
+from tests.orchestrator.trials import specs
 from tests.postgres import running
 
 SWEEP = """
 name: scale
 seeds: [0, 1, 2]
 keep: [1.0, {{from: 0.01, to: 0.99, steps: {steps}}}]
-measure: {{latency_pairs: 0}}
 workloads:
   digits:
     task: {{id: digits, num_examples: 96}}
@@ -57,7 +70,7 @@ workloads:
     backbone: llama-recall
     methods: [recent-window, streaming-llm, h2o, snapkv, knorm, tova]
     schedules: [uniform, {{pyramid: {{beta: [2, 4]}}}}]
-    objectives: {{quality: maximize, kv: minimize}}
+    objectives: {{quality: maximize, latency: minimize}}
 """
 PER_STEP = 3 * (6 * 4 + 6 * 3)
 """Trials of one keep ratio."""
@@ -75,6 +88,8 @@ class Timing:
     seconds: float
     """Wall time, the best of three where it was repeated."""
     cpu: float
+    """Of this process and its children: other users of the machine do not count. Of a PostgreSQL
+    server it says nothing."""
 
 
 def planned(steps: int) -> Trials:
@@ -84,12 +99,13 @@ def planned(steps: int) -> Trials:
 
 def fill(store: Store, trials: Trials) -> None:
     """Finish every trial with made-up numbers."""
-    objectives = {"digits": ("flops", {}), "recall": ("kv", {})}
+    costs = {"digits": "flops", "recall": "latency"}
     spec = {
+        "measure": MeasureSpec().model_dump(mode="json"),
         "workloads": {
             name: {"objectives": {"quality": "maximize", cost: "minimize"}}
-            for name, (cost, _) in objectives.items()
-        }
+            for name, cost in costs.items()
+        },
     }
     store.begin_sweep("scale", "name: scale\n", spec, trials, [])
     rng = np.random.default_rng(0)
@@ -103,8 +119,12 @@ def fill(store: Store, trials: Trials) -> None:
             attempts = [_attempt(result, environment) for result in batch]
             connection.execute(insert(Attempt), attempts)
             numbers = [(result.trial_id, result.metrics) for result in batch]
-            rows = [{"trial_id": trial, **m.model_dump()} for trial, m in numbers if m]
+            untimed = [
+                (trial, m.model_dump(exclude=set(TIME_METRICS))) for trial, m in numbers if m
+            ]
+            rows = [{"trial_id": trial, **values} for trial, values in untimed]
             connection.execute(insert(Measurement), rows)
+            timings.keep(connection, [_timed(result, rng) for result in batch])
             outcomes = [{"trial_id": trial, "parquet": parquet} for trial in ids]
             connection.execute(insert(Outcomes), outcomes)
         connection.execute(update(Trial).values(state=TrialState.FINISHED))
@@ -138,10 +158,6 @@ def _finished(spec: TrialSpec, rng: np.random.Generator) -> TrialResult:
         peak_bytes=2**20,
         compressor_seconds=1e-4,
         compressor_share=0.01,
-        latency=None,
-        latency_low=None,
-        latency_high=None,
-        latency_seconds=None,
     )
     return TrialResult(
         trial_id=spec.id,
@@ -150,6 +166,22 @@ def _finished(spec: TrialSpec, rng: np.random.Generator) -> TrialResult:
         seconds=0.5,
         worker="node:1",
         metrics=metrics,
+    )
+
+
+def _timed(result: TrialResult, rng: np.random.Generator) -> TimingResult:
+    assert result.metrics is not None
+    latency = float(result.metrics.flops * rng.uniform(0.8, 1.2))
+    return TimingResult(
+        trial_id=result.trial_id,
+        batch=MeasureSpec().batch,
+        started_at=result.started_at,
+        seconds=0.5,
+        worker=result.worker,
+        device="node/cpu",
+        times=Times(latency=latency, latency_low=latency, latency_high=latency, latency_pairs=9),
+        in_lane=True,
+        environment=ENVIRONMENT,
     )
 
 
@@ -165,29 +197,83 @@ def timed(what: str, where: str, call: Callable[[], object], repeats: int = 3) -
     """The best of some calls."""
     best = Timing(what, where, float("inf"), 0.0)
     for _ in range(repeats):
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu = time.perf_counter(), _cpu_seconds()
         call()
         seconds = time.perf_counter() - wall
         if seconds < best.seconds:
-            best = Timing(what, where, seconds, time.process_time() - cpu)
+            best = Timing(what, where, seconds, _cpu_seconds() - cpu)
     return best
 
 
-def store_timings(url: str, where: str, trials: Trials) -> Iterator[Timing]:
-    """Filling a database, then every question."""
+def _cpu_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def store_timings(url: str, where: str, trials: Trials, file: Path) -> Iterator[Timing]:
+    """Filling a database, then every question; ``file`` plans the same trials."""
     from dashboards import tables
     from dashboards.rows import best_rows
 
     with Store(url) as store:
         yield timed("record", where, lambda: fill(store, trials), repeats=1)
+        _analyse(url)
         yield timed("status", where, lambda: tables.status_rows(store))
         yield timed("status scale", where, lambda: tables.status_rows(store, "scale"))
         yield timed("frontier", where, lambda: best_rows(store, "scale"))
         yield timed("points", where, lambda: store.points("scale"))
         changed = _changed(trials)
         yield timed("diff", where, lambda: difference(store, "scale", changed))
-    for command in (["status"], ["status", "scale"], ["frontier", "scale"]):
-        yield timed(f"paretoken {' '.join(command)}", where, lambda c=command: _command(url, c))
+    for command in ("status", "status scale", "frontier scale", f"diff {file}"):
+        yield timed(f"paretoken {command}", where, partial(_command, url, command.split()))
+
+
+def driver_memory(num_trials: int) -> list[float]:
+    """Resident MB of the driver before a run and after each fifth of it."""
+    trials = specs(num_trials)
+    process, seen = psutil.Process(), []
+    done = 0
+
+    def note(event: PoolEvent) -> None:
+        nonlocal done
+        done += event.kind is EventKind.RECORDED
+        if event.kind is EventKind.RECORDED and done % (num_trials // 5) == 0:
+            seen.append(process.memory_info().rss / 2**20)
+
+    with tempfile.TemporaryDirectory() as folder, cluster(num_cpus=2):
+        url = f"sqlite:///{folder}/run.db"
+        ledgers.plan(url, trials)
+        seen.append(process.memory_info().rss / 2**20)
+        report = run_pool(
+            trials,
+            url,
+            resources=Resources(cpus=1, workers=2),
+            runner="tests.orchestrator.trials:measure",
+            ledger="tests.orchestrator.ledgers:SqlLedger",
+            on_event=note,
+        )
+    assert report.finished == num_trials, report
+    return seen
+
+
+def yardstick() -> Timing:
+    """Five million additions: how fast this machine is at this moment."""
+
+    def add() -> None:
+        total = 0
+        for number in range(5_000_000):
+            total += number
+
+    return timed("yardstick", "", add)
+
+
+def _analyse(url: str) -> None:
+    """What PostgreSQL does by itself within a minute."""
+    if make_url(url).get_backend_name() == "postgresql":
+        engine = create_engine(url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text("VACUUM ANALYZE"))
+        engine.dispose()
 
 
 def _changed(trials: Trials) -> Trials:
@@ -214,20 +300,29 @@ def main() -> None:
     parser.add_argument("--run", type=int, default=20_000, help="trials of the long run; 0: none")
     arguments = parser.parse_args()
     steps = arguments.trials // PER_STEP + 1
+    memory = driver_memory(arguments.run) if arguments.run else []
+    print(f"driver: {memory} MB", file=sys.stderr, flush=True)
     planned(3)  # what plans import
     trials: Trials = []
-    timings = [timed("plan", "", lambda: trials.extend(planned(steps)), repeats=1)]
+    measured = [yardstick(), timed("plan", "", lambda: trials.extend(planned(steps)), repeats=1)]
     with tempfile.TemporaryDirectory() as folder, databases(Path(folder)) as urls:
+        file = Path(folder, "scale.yaml")
+        file.write_text(SWEEP.format(steps=steps), encoding="utf-8")
         for where, url in urls.items():
-            for timing in store_timings(url, where, trials):
+            for timing in store_timings(url, where, trials, file):
                 print(timing, file=sys.stderr, flush=True)
-                timings.append(timing)
+                measured.append(timing)
+    measured.append(yardstick())
     if arguments.json:
-        rows = [asdict(timing) for timing in timings]
-        print(json.dumps({"trials": len(trials), "cpus": os.cpu_count(), "timings": rows}))
+        rows = [asdict(timing) for timing in measured]
+        about = {"trials": len(trials), "cpus": os.cpu_count(), "driver_mb": memory}
+        print(json.dumps({**about, "timings": rows}))
         return
     print(__doc__)
-    Console().print(_table(timings, len(trials)))
+    Console().print(_table(measured, len(trials)))
+    if memory:
+        grown = ", ".join(f"{each:.0f}" for each in memory)
+        print(f"Driver over {arguments.run:,} trials, MB before and after each fifth: {grown}")
 
 
 def _table(timings: list[Timing], num_trials: int) -> Table:
