@@ -271,7 +271,7 @@ class _Listener:
         self._shown, self._search = shown, search
         self._running: set[str] = set()
         self._done = self._failed = self._timings = self._timed = 0
-        self._best: dict[str, tuple[float, float]] = {}
+        self._best: dict[str, tuple[int, float, float]] = {}
 
     def __call__(self, event: PoolEvent) -> None:
         self._timings += event.timings
@@ -300,11 +300,11 @@ class _Listener:
             self._consider(self._search.trials[trial_id], event.result.metrics.model_dump())
 
     def _consider(self, trial: PlannedTrial, metrics: dict[str, Any]) -> None:
-        """The best so far: best quality, and of equals the one with fewest tokens."""
+        """The best so far of those that saw most examples: in quality, then with fewest tokens."""
         task = tasks_registry.entry(trial.spec.task.id).task
         sign = 1 if task.direction == "maximize" else -1
-        place = (sign * metrics[QUALITY], -metrics["tokens"])
-        if place > self._best.get(trial.workload, (-math.inf, 0.0)):
+        place = (metrics["num_examples"], sign * metrics[QUALITY], -metrics["tokens"])
+        if place > self._best.get(trial.workload, (0, -math.inf, 0.0)):
             self._best[trial.workload] = place
             words = f"{trial.spec.method.id} keep {trial.keep_label} quality {metrics[QUALITY]:.3f}"
             self._shown.best(trial.workload, words)

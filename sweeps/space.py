@@ -29,6 +29,9 @@ Chosen = Mapping[str, Any]
 """By dimension: the label of a choice, or a number."""
 
 
+_CONTINUOUS = "keep: [{from: 0.05, to: 1, steps: 2}] would be, between its ends"
+
+
 class Asker(Protocol):
     """Whoever decides; a name always stands for the same labels or ends."""
 
@@ -121,10 +124,11 @@ class Space:
         """What there is to choose from, in one line."""
         ranges = sum(isinstance(each, KeepRange) for each in self._budgets.values())
         numbers = ranges + sum(len(option.open) for option in self._options())
-        return (
+        words = (
             f"{self.workload}: {len(self._methods)} methods, {len(self._schedules)} schedules, "
             f"{len(self._budgets)} budgets; {numbers} of the dimensions are continuous"
         )
+        return words if numbers else f"{words} ({_CONTINUOUS})"
 
     def _options(self) -> list[Option]:
         return [*self._methods.values(), *self._schedules.values()]
