@@ -72,5 +72,5 @@ def _scaled(value: Number | None) -> str:
 def _bytes(value: Number | None) -> str:
     if value is None:
         return ""
-    size, unit = next((step for step in _BINARY if value >= step[0]), (1, "B"))
+    size, unit = next((step for step in _BINARY if 1.024 * value >= step[0]), (1, "B"))
     return f"{value / size:.3g} {unit}"
