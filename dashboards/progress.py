@@ -88,6 +88,10 @@ class View(Protocol):
         """Called at every change."""
         ...
 
+    def say(self, line: str) -> None:
+        """Something to be read once; it stays."""
+        ...
+
     def close(self, state: State) -> None:
         """Called once, with the last state."""
         ...
@@ -135,6 +139,10 @@ class Progress:
         self._state = replace(self._state, best={**self._state.best, workload: description})
         self._view.show(self.state)
 
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self._view.say(line)
+
     def __enter__(self) -> Self:
         """Start to show, and to count the time."""
         self._began = self._clock()
@@ -169,6 +177,10 @@ class LiveView:
             self._live.start()
         self._live.update(drawn(state))
 
+    def say(self, line: str) -> None:
+        """Print above the bar."""
+        self._live.console.print(Text(line), soft_wrap=True)
+
     def close(self, state: State) -> None:
         """Draw once more and give the terminal back."""
         self._live.update(drawn(state))
@@ -195,6 +207,10 @@ class LogView:
         if now >= self._next:
             self._next = now + self._interval
             self._line(state.sentence)
+
+    def say(self, line: str) -> None:
+        """Print it at once."""
+        self._line(line)
 
     def close(self, state: State) -> None:
         """Print the last state and the best points."""

@@ -14,6 +14,8 @@ import ray
 OBJECT_STORE_BYTES = 100 * 2**20
 """Results are kilobytes; Ray's default of 30 % of memory is reserved for nothing, and it complains
 where ``/dev/shm`` is small, as in most containers."""
+ATTEMPTS = 4
+START_TIMEOUT = "timed out during startup"
 RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Set by Ray in the driver of a submitted job, which has its environment and may add no other."""
 
@@ -29,14 +31,15 @@ def cluster(address: str | None = None, num_cpus: int | None = None) -> Iterator
     version of our packages.
 
     Raises ValueError where ``address`` leads nowhere or to other releases of Ray or Python, with
-    ``num_cpus`` for an existing cluster, and in a process that is connected already.
+    ``num_cpus`` for an existing cluster, and in a process that is connected already; TimeoutError
+    where a cluster of our own does not come up.
     """
     if ray.is_initialized():
         raise ValueError("this process is connected already; one cluster at a time")
     options = _local(num_cpus) if address is None else _existing(address, num_cpus)
     _be_quiet()
     try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        _connect(options)
     except ConnectionError as error:
         hint = "" if address == "auto" else "; if it wants a token, set RAY_AUTH_MODE=token"
         raise ValueError(f"no Ray cluster answers at {address!r}: {error}{hint}") from error
@@ -51,6 +54,23 @@ def cluster(address: str | None = None, num_cpus: int | None = None) -> Iterator
         yield
     finally:
         ray.shutdown()
+
+
+def _connect(options: dict[str, Any]) -> None:
+    """Ray gives a node of its own 30 s to start; a busy machine may need them more than once."""
+    for attempts_left in reversed(range(ATTEMPTS)):
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        except Exception as error:
+            ray.shutdown()
+            if START_TIMEOUT not in str(error):
+                raise
+            if not attempts_left:
+                raise TimeoutError(
+                    f"Ray did not start on this machine in {ATTEMPTS} attempts; is it overloaded?"
+                ) from error
+        else:
+            return
 
 
 def _local(num_cpus: int | None) -> dict[str, Any]:

@@ -26,3 +26,7 @@ class Feed(Protocol):
     def heads(self, specs: Sequence[TrialSpec]) -> Mapping[str, Head]:
         """By trial id, shorter trials that these can go on from."""
         ...
+
+    def due(self, specs: Sequence[TrialSpec]) -> Sequence[TrialSpec]:
+        """Those that are still to be run here; asked before they are handed out."""
+        ...

@@ -32,7 +32,7 @@ from orchestrator.feed import Feed
 from orchestrator.interrupts import interrupts
 from orchestrator.lane import Lane
 from orchestrator.staffing import Staffing, WholeCluster
-from orchestrator.writer import Recorder, Result
+from orchestrator.writer import SLOW_SECONDS, Recorder, Result
 from sweeps.timing import TimingResult, TimingSpec
 from sweeps.trial import FailureKind, TrialResult, TrialSpec
 
@@ -91,7 +91,8 @@ def run_pool(
     the report says ``interrupted``. A second signal is obeyed at once.
 
     Raises ValueError if the cluster has no room for a worker or a name names nothing, RuntimeError
-    if workers or the writer keep dying, or the last node with room is gone and none comes.
+    if workers keep dying, or the last node with room is gone and none comes, and
+    :class:`~orchestrator.writer.RecordingError` if the writer keeps dying or cannot record.
     """
     waiting = len({spec.id for spec in specs})
     if waiting and feed is not None:
@@ -133,6 +134,7 @@ class _Pool:
         self._first_alive_at = math.inf
         self._counted_at = time.monotonic()
         self._waits = False
+        self._told_at = -math.inf
 
     def run(self, on_event: OnEvent) -> PoolReport:
         self._on_event = on_event
@@ -256,11 +258,21 @@ class _Pool:
             time.sleep(TICK_SECONDS)
             return
         ready, _ = ray.wait(refs, num_returns=1, timeout=TICK_SECONDS)
+        self._tell_of_slow_recording()
         for ref in ready:
             if ref in seats:
                 self._attend(seats[ref])
             else:
                 self._acknowledge(ref)
+
+    def _tell_of_slow_recording(self) -> None:
+        """Now and then, while the database does not take results."""
+        seconds, now = self._recorder.overdue_seconds, time.monotonic()
+        if seconds and now - self._told_at > SLOW_SECONDS:
+            self._told_at = now
+            waiting = self._recorder.unrecorded
+            detail = f"{waiting} results wait for the database, for {seconds:.0f} s now"
+            self._tell(EventKind.WAITING, detail=detail)
 
     def _attend(self, seat: Seat) -> None:
         if seat.name is not None:
@@ -302,6 +314,8 @@ class _Pool:
         return self._queue.take(seat.held, others, self._job_size())
 
     def _give(self, seat: Seat, specs: list[TrialSpec]) -> None:
+        if self._feed is not None:
+            specs = list(self._feed.due(specs))
         if specs:
             seat.give(specs, self._feed.heads(specs) if self._feed is not None else None)
         for spec in specs:

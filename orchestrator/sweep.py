@@ -12,14 +12,18 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dashboards.progress import Progress, progress
 from dashboards.race_tables import saving
 from dashboards.rows import QUALITY, Row, rows_of
+from orchestrator.events import PoolEvent, PoolReport
+from orchestrator.leasing import Dead, Leasing
+from orchestrator.measuring import Measuring, Outcome
+from orchestrator.reconciliation import Reconciliation
 from orchestrator.searching import Searching, searching
+from store.database import OUTAGE_SECONDS
 from store.race_rows import race_rows, reasons
 from store.repository import Store
 from store.untimed import untimed
@@ -29,11 +33,7 @@ from sweeps.plan import PlannedTrial, plan
 from sweeps.search import Race
 from sweeps.spec import SweepSpec
 from sweeps.tasks import registry as tasks_registry
-from sweeps.timing import TimingSpec
-from sweeps.trial import Head, TrialResult, TrialSpec, TrialState
-
-if TYPE_CHECKING:  # Ray takes seconds to import, and a sweep that is finished needs none
-    from orchestrator.events import PoolEvent, PoolReport
+from sweeps.trial import TrialSpec, TrialState
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -49,6 +49,8 @@ class SweepReport:
     """Measured before, by this sweep or another."""
     measured: int
     """Finished now."""
+    adopted: int
+    """Finished meanwhile by other drivers, which were waited for."""
     failed: int
     timed: int
     """Timings taken now in the measurement lane; a trial has one for every batch size."""
@@ -63,6 +65,8 @@ class SweepReport:
     utilisation: float | None
     """Model compute / (wall x workers) of the trials, writer included; None where none ran."""
     interrupted: bool
+    reconciliation: dict[str, Any]
+    """What was found at the start; see :class:`orchestrator.reconciliation.Reconciliation`."""
 
     @property
     def exit_code(self) -> int:
@@ -90,10 +94,11 @@ class SweepRun:
     def summary(self) -> str:
         """Where everything is, and the next commands."""
         report, figure = self.report, " ".join(map(str, self.figures))
+        adopted = f"{report.adopted} measured elsewhere + " if report.adopted else ""
         used = "" if report.utilisation is None else f", workers {report.utilisation:.0%} busy"
         lines = [
             f"{report.sweep}: {report.planned} trials = {report.reused} reused + "
-            f"{report.measured} measured + {report.failed} failed + {self._open} open; "
+            f"{report.measured} measured + {adopted}{report.failed} failed + {self._open} open; "
             f"{report.impossible} impossible combinations; {report.seconds:.0f} s{used}",
             *self._timing(),
             *([] if self.saving is None else [f"race      {self.saving}"]),
@@ -106,7 +111,8 @@ class SweepRun:
     @property
     def _open(self) -> int:
         report = self.report
-        return report.planned - report.reused - report.measured - report.failed
+        settled = report.reused + report.measured + report.adopted + report.failed
+        return report.planned - settled
 
     def _timing(self) -> Iterator[str]:
         """How many were timed, and in what quiet."""
@@ -131,33 +137,53 @@ class SweepRun:
             )
 
 
-def run_sweep(file: Path, store_url: str, address: str | None = None) -> SweepRun:
+def run_sweep(
+    file: Path, store_url: str, address: str | None = None, pool: Mapping[str, Any] | None = None
+) -> SweepRun:
     """Run what ``file`` plans and the store does not have yet.
 
     ``address`` names an existing Ray cluster; None starts a private one, and none at all if nothing
-    is left to measure. Raises :class:`~sweeps.mistakes.SweepFileError` before anything is written.
+    is left to measure. ``pool`` is what :func:`orchestrator.pool.run_pool` is told besides. Raises
+    :class:`~sweeps.mistakes.SweepFileError` before anything is written.
     """
     started = time.perf_counter()
     spec = load_sweep(file)
     planned = plan(spec)
-    store = Store(store_url)
-    search = searching(store, spec, planned)
-    _begin(store, file, spec, search)
-    pool = None
-    try:
-        with progress(search.planned) as shown:
-            todo = search.begin()
-            shown.update(reused=search.reused, total=search.planned)
-            if todo or untimed(store, spec.name):
-                pool = _measure(store, todo, search, spec, address, shown)
-    finally:
-        report = _report(store, spec, search, pool, started)
-        _end(store, report)
+    store = Store(store_url, OUTAGE_SECONDS)
+    with Leasing(store, spec.name) as leases:
+        dead, found = leases.clear_up(), Reconciliation(repaired=leases.mend_mirror())
+        search = searching(store, spec, planned)
+        _begin(store, file, spec, search)
+        outcome = Outcome(PoolReport(workers=0))
+        try:
+            with progress(search.planned) as shown:
+                todo = _resume(search, found, dead, shown)
+                listener = _Listener(shown, search)
+                run = Measuring(
+                    store, spec, search, leases, found, address, shown, listener, pool or {}
+                )
+                outcome = run.run(todo)
+        finally:
+            report = _report(store, spec, search, outcome, found, started)
+            _end(store, report)
     rows = rows_of(store.points(spec.name), spec.objectives_by_workload)
-    figures = _draw(store, spec, rows, measured=pool is not None)
+    figures = _draw(store, spec, rows, measured=outcome.pool.workers > 0)
     raced = isinstance(spec.search, Race)
     saved = saving(race_rows(store, spec.name)) if raced else None
     return SweepRun(report, rows, figures, store_url, saved)
+
+
+def _resume(
+    search: Searching, found: Reconciliation, dead: Dead, shown: Progress
+) -> Sequence[TrialSpec]:
+    """Say what there is already; what has to be measured first."""
+    todo = search.begin()
+    found.finished = search.reused
+    found.take_over(dead, {spec.id for spec in todo})
+    if found.sentence:
+        shown.say(f"found: {found.sentence}")
+    shown.update(reused=search.reused, total=search.planned)
+    return todo
 
 
 def _begin(store: Store, file: Path, spec: SweepSpec, search: Searching) -> None:
@@ -173,95 +199,9 @@ def _begin(store: Store, file: Path, spec: SweepSpec, search: Searching) -> None
 
 
 def _end(store: Store, report: SweepReport) -> None:
-    names = ("planned", "reused", "measured", "failed", "timed", "disturbed", "untimed")
+    names = ("planned", "reused", "measured", "adopted", "failed", "timed", "disturbed", "untimed")
     counts = {name: getattr(report, name) for name in names}
     store.end_sweep(report.sweep, report.seconds, report.utilisation, counts)
-
-
-def _measure(
-    store: Store,
-    todo: Sequence[TrialSpec],
-    search: Searching,
-    spec: SweepSpec,
-    address: str | None,
-    shown: Progress,
-) -> PoolReport:
-    shown.update(note="starting Ray")
-    from orchestrator.cluster import cluster
-    from orchestrator.crew import Resources
-    from orchestrator.environments import by_interpreter
-    from orchestrator.events import PoolReport
-    from orchestrator.pool import run_pool
-    from orchestrator.shares import staffing
-
-    wanted = spec.resources
-    workers = None if wanted.workers == "auto" else wanted.workers
-    resources = Resources(cpus=wanted.cpus, gpus=wanted.gpus, workers=workers)
-    lane = _Lane(store, spec.name, search)
-    listener = _Listener(shown, search)
-    deadline = time.monotonic() + 3600 * (spec.budget.max_hours or math.inf)
-    report = PoolReport(workers=0)
-    measured = lane.trials()
-    waiting = by_interpreter([*todo, *measured])
-    with cluster(address), staffing(address, resources, spec.priority) as staffed:
-        while waiting and not report.interrupted and time.monotonic() < deadline:
-            python = next(iter(waiting))
-            report += run_pool(
-                [trial for trial in waiting.pop(python) if trial not in measured],
-                store.url,
-                resources=resources,
-                staffing=staffed,
-                python=python,
-                timings=partial(lane.timings, python),
-                max_seconds=deadline - time.monotonic(),
-                on_event=listener,
-                feed=_Here(search, python, waiting),
-            )
-    return report
-
-
-@dataclass(frozen=True)
-class _Lane:
-    """What is to be timed, as the store has it when it is asked."""
-
-    store: Store
-    sweep: str
-    search: Searching
-
-    def trials(self) -> list[TrialSpec]:
-        """Trials that lack a timing, each once."""
-        found = dict.fromkeys(trial for trial, _ in untimed(self.store, self.sweep))
-        return [self.search.trials[trial].spec for trial in found]
-
-    def timings(self, python: str | None) -> list[TimingSpec]:
-        """Timings that are missing, of the trials that run under this interpreter."""
-        from orchestrator.environments import by_interpreter
-
-        there = {trial.id: trial for trial in by_interpreter(self.trials()).get(python, ())}
-        missing = untimed(self.store, self.sweep)
-        return [TimingSpec(there[each], batch) for each, batch in missing if each in there]
-
-
-class _Here:
-    """What a search asks for that runs under one interpreter; the rest waits for its pool."""
-
-    def __init__(
-        self, search: Searching, python: str | None, waiting: dict[str | None, list[TrialSpec]]
-    ) -> None:
-        self._search, self._python, self._waiting = search, python, waiting
-        self.width = search.width
-
-    def after(self, result: TrialResult) -> list[TrialSpec]:
-        from orchestrator.environments import by_interpreter
-
-        asked = by_interpreter(self._search.after(result))
-        here = asked.pop(self._python, [])
-        for python, specs in asked.items():
-            self._waiting.setdefault(python, []).extend(specs)
-        return here
-
-    def heads(self, specs: Sequence[TrialSpec]) -> Mapping[str, Head]:
-        return self._search.heads(specs)
 
 
 class _Listener:
@@ -311,22 +251,30 @@ class _Listener:
 
 
 def _report(
-    store: Store, spec: SweepSpec, search: Searching, pool: PoolReport | None, started: float
+    store: Store,
+    spec: SweepSpec,
+    search: Searching,
+    outcome: Outcome,
+    found: Reconciliation,
+    started: float,
 ) -> SweepReport:
+    pool = outcome.pool
     return SweepReport(
         sweep=spec.name,
         planned=search.planned,
         reused=search.reused,
-        measured=pool.finished if pool else 0,
-        failed=pool.failed if pool else 0,
-        timed=pool.timed if pool else 0,
-        disturbed=pool.disturbed if pool else 0,
-        timings_failed=pool.timings_failed if pool else 0,
+        measured=pool.finished,
+        adopted=outcome.adopted,
+        failed=pool.failed + outcome.adopted_failures,
+        timed=pool.timed,
+        disturbed=pool.disturbed,
+        timings_failed=pool.timings_failed,
         untimed=len(untimed(store, spec.name)),
         impossible=len(search.impossible),
         seconds=round(time.perf_counter() - started, 3),
-        utilisation=pool.utilisation if pool else None,
-        interrupted=bool(pool and pool.interrupted),
+        utilisation=pool.utilisation,
+        interrupted=pool.interrupted,
+        reconciliation=found.row(),
     )
 
 
@@ -353,7 +301,7 @@ def _draw(store: Store, spec: SweepSpec, rows: list[Row], measured: bool) -> lis
 def _mirror(url: str) -> Iterator[Any]:
     from store.mlflow_mirror import MlflowMirror
 
-    mirror = MlflowMirror(url)
+    mirror = MlflowMirror(url, OUTAGE_SECONDS)
     try:
         yield mirror
     finally:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Protocol
@@ -21,6 +23,14 @@ MIRROR_CHUNK = 4
 """Trials mirrored in one call: about a quarter of a second's work."""
 MAX_FAILURES = 3
 """Failures in a row after which recording is given up."""
+SLOW_SECONDS = 5.0
+"""Recording that takes longer is worth a word."""
+MIRROR_AGAIN_SECONDS = 30.0
+"""How long MLflow is left alone after it refused."""
+
+
+class RecordingError(OSError):
+    """Results cannot be made durable; those that are recorded stay, the others are run again."""
 
 
 class Ledger(Protocol):
@@ -39,12 +49,14 @@ class StoreLedger:
     """The store and its MLflow mirror."""
 
     def __init__(self, url: str) -> None:
+        from store.database import OUTAGE_SECONDS, patiently
         from store.mlflow_mirror import MlflowMirror
         from store.repository import Store
+        from store.url import masked
 
-        self._store = Store(url)
-        self._store.prepare()
-        self._mirror = MlflowMirror(url)
+        self._store = Store(url, OUTAGE_SECONDS)
+        patiently(self._store.prepare, OUTAGE_SECONDS, masked(url))
+        self._mirror = MlflowMirror(url, OUTAGE_SECONDS)
 
     def record(self, results: Sequence[Result]) -> None:
         """One transaction for all."""
@@ -104,7 +116,9 @@ class Recorder:
         self._ack: Any = None
         self._mirroring: Any = None
         self._failures = 0
+        self._sent_at = 0.0
         self._mirror_behind = True
+        self._mirror_from = -math.inf
         self.mirror_is_open = False
         """Whether the first chunk went through, or failed: MLflow's tables take seconds to make."""
         self.mirrored = 0
@@ -116,6 +130,12 @@ class Recorder:
     def unrecorded(self) -> int:
         """Results that are not durable yet."""
         return len(self._waiting) + len(self._sent)
+
+    @property
+    def overdue_seconds(self) -> float:
+        """How long the writer has been at its batch, if that is too long; else 0."""
+        seconds = time.monotonic() - self._sent_at if self._ack is not None else 0.0
+        return seconds if seconds > SLOW_SECONDS else 0.0
 
     @property
     def quiet(self) -> bool:
@@ -143,7 +163,7 @@ class Recorder:
     def settle(self, ref: Any) -> list[Result]:
         """Results that became durable with ``ref``, one of :attr:`refs`.
 
-        Raises RuntimeError from the cause when recording keeps failing.
+        Raises RecordingError from the cause when recording keeps failing.
         """
         if ref == self._ack:
             return self._settle_record()
@@ -165,7 +185,8 @@ class Recorder:
         ray.kill(self._actor)
 
     def _mirror(self, call: Any) -> bool:
-        if self._mirroring is None and self._mirror_behind and self.mirror_error is None:
+        due = self._mirror_behind and time.monotonic() >= self._mirror_from
+        if self._mirroring is None and due:
             self._mirror_behind = False
             self._mirroring = call.remote(MIRROR_CHUNK)
         return self._mirroring is not None
@@ -183,6 +204,7 @@ class Recorder:
             if not self._sent:
                 self._sent, self._waiting = self._waiting, []
             self._ack = self._actor.record.remote(self._sent)
+            self._sent_at = time.monotonic()
 
     def _settle_record(self) -> list[Result]:
         ack, self._ack = self._ack, None
@@ -199,7 +221,7 @@ class Recorder:
     def _recover(self, error: RayError) -> None:
         self._failures += 1
         if self._failures >= MAX_FAILURES:
-            raise RuntimeError(f"results cannot be recorded: {error}") from error
+            raise RecordingError(f"results cannot be recorded: {_cause(error)}") from error
         self.restarts += 1
         ray.kill(self._actor)
         self._start()
@@ -213,6 +235,15 @@ class Recorder:
             self._recover(error)
         except RayTaskError as error:
             self.mirror_error = f"{type(error.cause).__name__}: {error.cause}"
+            self._mirror_behind = True
+            self._mirror_from = time.monotonic() + MIRROR_AGAIN_SECONDS
         else:
+            self.mirror_error = None
             self.mirrored += copied
             self._mirror_behind |= copied == MIRROR_CHUNK
+
+
+def _cause(error: RayError) -> str:
+    """What went wrong in the writer; of a statement only what the database said."""
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    return str(getattr(cause, "orig", cause))

@@ -8,34 +8,54 @@ last transactions, never more, and never corrupts. PostgreSQL survives both.
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from itertools import count
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from store import migrations
 from store.models import Base
 from store.serialization import to_json
 from store.url import absolute, masked, scrubbed, sqlite_file
 
+OUTAGE_SECONDS = 600.0
+"""How long a running sweep waits for a database that has gone away."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 4.0
 _BUSY_MILLISECONDS = 60_000
 _LOCKS = {"migrate": 7_203_001, "mirror": 7_203_002}
 """Advisory lock keys on PostgreSQL; on SQLite the names become lock files beside the database."""
+
+_LOG = logging.getLogger("paretoken.store")
+T = TypeVar("T")
 
 
 class StoreUnavailableError(ConnectionError):
     """The database cannot be opened; the message names it with passwords masked."""
 
+    def __init__(self, message: str, away: bool = False) -> None:
+        super().__init__(message)
+        self.away = away
+        """Whether nothing answered; waiting may help."""
+
 
 class Database:
-    """One database, opened lazily; safe to use from several threads and processes."""
+    """One database, opened lazily; safe to use from several threads and processes.
 
-    def __init__(self, url: str) -> None:
+    One that was open before and does not answer now is waited for up to ``patience_s``, and the log
+    says so. A transaction that was under way when it went away fails all the same.
+    """
+
+    def __init__(self, url: str, patience_s: float = 0.0) -> None:
         self.url = absolute(url)
         self.file = sqlite_file(self.url)
+        self.patience_s = patience_s
 
     @cached_property
     def engine(self) -> Engine:
@@ -48,20 +68,20 @@ class Database:
                 migrations.upgrade(connection)
         except DatabaseError as error:
             engine.dispose()
-            reason = scrubbed(str(error.orig))
-            raise StoreUnavailableError(f"cannot open {masked(self.url)}: {reason}") from None
+            message = f"cannot open {masked(self.url)}: {scrubbed(str(error.orig))}"
+            raise StoreUnavailableError(message, away=is_away(error)) from None
         return engine
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent look at the data."""
-        with self.engine.connect() as connection:
+        with self._connection() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction, committed at the end and rolled back by an exception."""
-        with self.engine.execution_options(immediate=True).begin() as connection:
+        with self._connection(immediate=True) as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -72,7 +92,7 @@ class Database:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 yield
             return
-        with (engine or self.engine).connect() as connection:
+        with engine.connect() if engine else self._connection() as connection:
             held = connection.execution_options(isolation_level="AUTOCOMMIT")
             held.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCKS[name]})
             try:
@@ -80,11 +100,49 @@ class Database:
             finally:
                 held.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCKS[name]})
 
+    def _connection(self, **options: Any) -> Connection:
+        engine = self.engine.execution_options(**options)
+        return patiently(engine.connect, self.patience_s, masked(self.url))
+
     def close(self) -> None:
         """Give connections back; the next use opens new ones."""
         if "engine" in self.__dict__:
             self.engine.dispose()
             del self.engine
+
+
+def patiently(action: Callable[[], T], seconds: float, name: str) -> T:
+    """Do it, again and again while database ``name`` does not answer, for so long at most.
+
+    ``action`` must bear being repeated.
+    """
+    began = time.monotonic()
+    pauses = (min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**number) for number in count())
+    for pause in pauses:
+        try:
+            done = action()
+        except (OperationalError, StoreUnavailableError) as error:
+            waited = time.monotonic() - began
+            if not is_away(error) or waited + pause > seconds:
+                raise
+            if pause == _FIRST_PAUSE:
+                _LOG.warning("%s does not answer; trying again for %.0f s", name, seconds)
+            time.sleep(pause)
+        else:
+            if pause != _FIRST_PAUSE:
+                _LOG.warning("%s answers again, %.0f s later", name, time.monotonic() - began)
+            return done
+    raise AssertionError("pauses never end")
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the database's server has gone, or is on its way down or up."""
+    if isinstance(error, StoreUnavailableError):
+        return error.away
+    if not isinstance(error, OperationalError) or isinstance(error.orig, sqlite3.Error):
+        return False
+    state = getattr(error.orig, "sqlstate", None)
+    return state is None or state.startswith(("08", "57P"))  # no connection, or on its way
 
 
 def table_names() -> list[str]:

@@ -32,8 +32,8 @@ class MlflowMirror:
     tables, which takes seconds.
     """
 
-    def __init__(self, store_url: str) -> None:
-        self._database = Database(store_url)
+    def __init__(self, store_url: str, patience_s: float = 0.0) -> None:
+        self._database = Database(store_url, patience_s)
 
     def drain(self, limit: int = 100) -> int:
         """Mirror the oldest events, at most ``limit``; how many. Call until it is 0.

@@ -132,6 +132,38 @@ class Trial(Base):
     __table_args__ = (Index(None, "id", "state", "batch"),)  # counts read this, not the wide rows
 
 
+class Driver(Base):
+    """A run of a sweep that is under way, or that died and was not yet found dead."""
+
+    __tablename__ = "paretoken_drivers"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    sweep: Mapped[str] = mapped_column(String(200))
+    name: Mapped[str] = mapped_column(Text)
+    """Host and process, for people."""
+    place: Mapped[str] = mapped_column(Text)
+    """Machine, since it was started, and namespace: where ``process`` can be looked up."""
+    process: Mapped[str] = mapped_column(Text)
+    beat: Mapped[int] = mapped_column(BigInteger)
+    """Grows while the driver lives."""
+    started_at: Mapped[datetime]
+
+
+class Lease(Base):
+    """A trial, or a timing of it, that one driver measures and no other may."""
+
+    __tablename__ = "paretoken_leases"
+
+    trial_id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    batch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """Examples of the timing; 0 is the trial itself."""
+    driver_id: Mapped[str] = mapped_column(
+        ForeignKey("paretoken_drivers.id", ondelete="CASCADE"), index=True
+    )
+    begun: Mapped[bool]
+    """Whether a worker has been given it."""
+
+
 class SweepTrial(Base):
     """A trial's place in a sweep's current plan."""
 

@@ -144,6 +144,12 @@ def pending(connection: Connection, limit: int) -> list[Event]:
     return [Event(*row) for row in connection.execute(query)]
 
 
+def behind(connection: Connection) -> set[Key]:
+    """Sweeps and trials whose runs lack something that has happened."""
+    query = select(OutboxRow.sweep_id, OutboxRow.trial_id).where(OutboxRow.done_at.is_(None))
+    return {(sweep, trial or "") for sweep, trial in connection.execute(query.distinct())}
+
+
 def claim(connection: Connection, events: Iterable[Event]) -> dict[Key, Claim]:
     """Announce that runs for these events are about to be made; says what is known of them."""
     keys = sorted({event.key for event in events} | {event.parent for event in events})

@@ -46,10 +46,11 @@ class Store:
     Opened by the first call that needs it; a missing SQLite file is then made and tables are
     brought up to date. Raises ValueError for a URL that cannot be a store, and
     :class:`store.database.StoreUnavailableError` from the first call if nothing answers there.
+    One that goes away later is waited for up to ``patience_s``.
     """
 
-    def __init__(self, url: str) -> None:
-        self._database = Database(url)
+    def __init__(self, url: str, patience_s: float = 0.0) -> None:
+        self._database = Database(url, patience_s)
 
     @property
     def url(self) -> str:
@@ -59,8 +60,8 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({masked(self.url)!r})"
 
-    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
-        return Store, (self.url,)
+    def __reduce__(self) -> tuple[type[Store], tuple[str, float]]:
+        return Store, (self.url, self._database.patience_s)
 
     def __enter__(self) -> Store:
         return self

@@ -16,6 +16,7 @@ from orchestrator.crew import Resources
 from orchestrator.events import EventKind, PoolEvent, PoolReport
 from orchestrator.pool import run_pool
 from orchestrator.worker import thread_environment
+from orchestrator.writer import RecordingError
 from store.repository import Store
 from sweeps.trial import FailureKind, TrialSpec
 from tests.orchestrator import trials
@@ -138,7 +139,7 @@ def test_a_killed_writer_loses_nothing_and_records_nothing_twice(url: str, ledge
 
 
 def test_results_that_cannot_be_recorded_end_the_run_with_the_cause(url: str) -> None:
-    with pytest.raises(RuntimeError, match="no space left on device"):
+    with pytest.raises(RecordingError, match="no space left on device"):
         run(url, specs(4), "measure", ledger=f"{LEDGERS}:DiskFull")
 
 
