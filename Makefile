@@ -34,7 +34,7 @@ fidelity: .fidelity/.base  ## what kvpress keeps, for the tests to compare our m
 kvpress: .fidelity/.base  ## the environment in which methods kvpress/... are measured
 
 docs: .venv/.base  ## the README's table of methods, from the registry
-	$(BIN)/python -m orchestrator.method_table README.md
+	$(BIN)/python -m orchestrator.catalogue.method_table README.md
 
 clean:
 	rm -rf .venv .fidelity

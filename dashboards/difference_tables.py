@@ -13,7 +13,7 @@ from dashboards.fitting import Column, FittingTable
 from dashboards.tables import some
 
 if TYPE_CHECKING:
-    from store.difference import Change, Difference
+    from store.comparison.difference import Change, Difference
 
 Json = dict[str, Any]
 _TITLES = {

@@ -1,6 +1,6 @@
 """Examples that compression breaks and repairs, for the terminal.
 
-Made from the rows of :func:`store.answers.ask`.
+Made from the rows of :func:`store.questions.answers.ask`.
 """
 
 from __future__ import annotations

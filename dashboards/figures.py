@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dashboards.rows import rows_of
-from store.frontier import Objectives
+from store.frontiers.frontier import Objectives
 from store.records import Point
 
 

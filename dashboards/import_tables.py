@@ -12,7 +12,7 @@ from dashboards.fitting import Column, FittingTable, properties
 
 if TYPE_CHECKING:
     from store.importing.collection import ImportedPoint
-    from store.imports import Imported
+    from store.sql.imports import Imported
 
 Judged = list[tuple["ImportedPoint", bool]]
 """Points of an import, and whether each is on the frontier of its workload."""
@@ -60,7 +60,7 @@ def judge(
     minimum: Mapping[str, float],
 ) -> Judged:
     """Every point by workload, the frontier's marked. Raises ValueError for unknown metrics."""
-    from store.frontier import select
+    from store.frontiers.frontier import select
 
     objectives = {"quality": better, cost: "minimize"}
     judged: Judged = []

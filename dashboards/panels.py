@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from dashboards.rows import QUALITY, Row, variant_labels
-from store.frontier import Direction, Objectives
+from store.frontiers.frontier import Direction, Objectives
 from store.records import Point
 from sweeps.trial import BASELINE
 

@@ -1,4 +1,4 @@
-"""Answers to questions for the terminal, from the rows of :func:`store.answers.ask`."""
+"""Answers to questions for the terminal, from the rows of :func:`store.questions.answers.ask`."""
 
 from __future__ import annotations
 

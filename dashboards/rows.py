@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:  # their imports take longer than a table takes to print
-    from store.frontier import Objectives, SeedGroup
+    from store.frontiers.frontier import Objectives, SeedGroup
     from store.records import Point
     from store.repository import Store
 
@@ -59,9 +59,10 @@ def rows_of(
     """One row per point, workload by workload, each flagged by its own workload's objectives.
 
     With bounds, the frontier is that of the points within them, as in
-    :func:`store.frontier.select`. Raises ValueError like it, and for a workload without objectives.
+    :func:`store.frontiers.frontier.select`. Raises ValueError like it, and for a workload
+    without objectives.
     """
-    from store.frontier import across_seeds, select
+    from store.frontiers.frontier import across_seeds, select
 
     rows = []
     for workload, members in by_workload(points).items():
@@ -95,7 +96,7 @@ def short_list(
     minimum: Mapping[str, float] | None = None,
 ) -> list[Row]:
     """The frontier, and everything within bounds where quality was not measured."""
-    from store.frontier import within
+    from store.frontiers.frontier import within
 
     def is_cheap(row: Row) -> bool:
         return not row.is_judged and within(row.point, maximum or {}, minimum or {})
@@ -114,7 +115,7 @@ def best_rows(
 
     Of 100,000 trials a few hundred are; reading them all takes seconds. Raises like `stored_rows`.
     """
-    from store.frontier import across_seeds
+    from store.frontiers.frontier import across_seeds
 
     best = _best(store, sweep, workload, maximum or {}, minimum or {})
     points = store.points_beside(sweep, {trial for _, trial in best})

@@ -112,7 +112,7 @@ def status_rows(store: Store, sweep: str | None = None) -> list[Json]:
 
     Raises ValueError for a name that the store does not know.
     """
-    from store.untimed import untimed
+    from store.sql.untimed import untimed
 
     failures = []
     if sweep is not None:
@@ -122,7 +122,7 @@ def status_rows(store: Store, sweep: str | None = None) -> list[Json]:
     if sweep is not None:
         rows[0]["failures"] = [{**asdict(each), "kind": each.kind.value} for each in failures]
         if store.spec(sweep).get("search", {}).get("strategy") == "race":
-            from store.race_rows import race_rows
+            from store.races.race_rows import race_rows
 
             rows[0]["race"] = race_rows(store, sweep)
     return rows

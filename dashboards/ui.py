@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from dashboards.mlflow_server import address, free_port, mlflow_server, require_free
-from store.mlflow_words import EXPERIMENT
+from store.mirror.mlflow_words import EXPERIMENT
 from store.repository import Store
 from store.url import absolute, masked, sqlite_file
 

@@ -15,14 +15,12 @@ from typing import Annotated, Any, ClassVar
 import typer
 from typer.core import TyperGroup
 
-from orchestrator import (
-    cluster_commands,
-    import_commands,
-    planning_commands,
-    question_commands,
-    reproduce_command,
-)
-from orchestrator.console import (
+from orchestrator.commands import cluster as cluster_commands
+from orchestrator.commands import imports as import_commands
+from orchestrator.commands import planning as planning_commands
+from orchestrator.commands import questions as question_commands
+from orchestrator.commands import reproduce as reproduce_command
+from orchestrator.commands.console import (
     File,
     Json,
     Maximum,
@@ -38,7 +36,7 @@ from orchestrator.console import (
     show_rows,
     store_url,
 )
-from orchestrator.question_commands import frontier_odds
+from orchestrator.commands.questions import frontier_odds
 
 
 class IdOrCommand(TyperGroup):
@@ -158,7 +156,7 @@ def methods(
 ) -> None:
     """Methods, the papers still to come, and the evidence for each."""
     from dashboards import method_tables
-    from orchestrator import method_listings, method_pages
+    from orchestrator.catalogue import method_listings, method_pages
 
     if method is None:
         rows = method_listings.methods(family, status, place)
@@ -174,7 +172,7 @@ def backbones(context: typer.Context, as_json: Json = False) -> None:
     context.obj = as_json
     if context.invoked_subcommand is None:
         from dashboards import workload_tables
-        from orchestrator import listings
+        from orchestrator.catalogue import listings
 
         rows = listings.backbones()
         show_rows(as_json, rows, lambda: workload_tables.backbones_table(rows))
@@ -188,7 +186,7 @@ def describe_backbone(
 ) -> None:
     """Describe one; the word may be left out."""
     from dashboards import workload_tables
-    from orchestrator import listings
+    from orchestrator.catalogue import listings
 
     row = listings.backbone(backbone)
     show_rows(as_json or context.obj, row, lambda: workload_tables.backbone_page(row))
@@ -202,7 +200,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a reference backbone again from its recipe."""
-    from orchestrator import listings
+    from orchestrator.catalogue import listings
 
     row = listings.train(backbone, seed, out or Path(f"{backbone}-seed-{seed}"), log)
     show_rows(as_json, row, lambda: "\n".join(f"{key}: {value}" for key, value in row.items()))
@@ -217,7 +215,7 @@ def tasks(
 ) -> None:
     """Tasks that a workload can name."""
     from dashboards import workload_tables
-    from orchestrator import listings
+    from orchestrator.catalogue import listings
 
     if task is None:
         rows = listings.tasks()

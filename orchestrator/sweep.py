@@ -18,15 +18,15 @@ from typing import Any
 from dashboards.progress import Progress, progress
 from dashboards.race_tables import saving
 from dashboards.rows import QUALITY, Row, rows_of
-from orchestrator.events import PoolEvent, PoolReport
-from orchestrator.leasing import Dead, Leasing
-from orchestrator.measuring import Measuring, Outcome
-from orchestrator.reconciliation import Reconciliation
-from orchestrator.searching import Searching, searching
+from orchestrator.engine.events import PoolEvent, PoolReport
+from orchestrator.engine.leasing import Dead, Leasing
+from orchestrator.engine.measuring import Measuring, Outcome
+from orchestrator.engine.reconciliation import Reconciliation
+from orchestrator.search.searching import Searching, searching
 from store.database import OUTAGE_SECONDS
-from store.race_rows import race_rows, reasons
+from store.races.race_rows import race_rows, reasons
 from store.repository import Store
-from store.untimed import untimed
+from store.sql.untimed import untimed
 from store.url import artifacts_folder, inside, masked
 from sweeps.load import load_sweep
 from sweeps.plan import PlannedTrial, plan
@@ -66,7 +66,7 @@ class SweepReport:
     """Model compute / (wall x workers) of the trials, writer included; None where none ran."""
     interrupted: bool
     reconciliation: dict[str, Any]
-    """What was found at the start; see :class:`orchestrator.reconciliation.Reconciliation`."""
+    """What was found at the start: see :mod:`orchestrator.engine.reconciliation`."""
 
     @property
     def exit_code(self) -> int:
@@ -143,8 +143,8 @@ def run_sweep(
     """Run what ``file`` plans and the store does not have yet.
 
     ``address`` names an existing Ray cluster; None starts a private one, and none at all if nothing
-    is left to measure. ``pool`` is what :func:`orchestrator.pool.run_pool` is told besides. Raises
-    :class:`~sweeps.mistakes.SweepFileError` before anything is written.
+    is left to measure. ``pool`` is what :func:`orchestrator.engine.pool.run_pool` is told besides.
+    Raises :class:`~sweeps.mistakes.SweepFileError` before anything is written.
     """
     started = time.perf_counter()
     spec = load_sweep(file)
@@ -299,7 +299,7 @@ def _draw(store: Store, spec: SweepSpec, rows: list[Row], measured: bool) -> lis
 
 @contextmanager
 def _mirror(url: str) -> Iterator[Any]:
-    from store.mlflow_mirror import MlflowMirror
+    from store.mirror.mlflow_mirror import MlflowMirror
 
     mirror = MlflowMirror(url, OUTAGE_SECONDS)
     try:

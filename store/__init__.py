@@ -11,8 +11,9 @@ attempt that ended is kept beside the state, with its cause.
 one transaction. A driver counts a trial only once that transaction is committed, and keeps the
 result until then.
 
-**One driver measures it.** Before work is handed to a worker it is leased (:mod:`store.leases`),
-for all drivers that share the database, whatever their sweeps are called. Leases are inserted, and
+**One driver measures it.** Before work is handed to a worker it is leased
+(:mod:`store.sql.leases`), for all drivers that share the database, whatever their sweeps are
+called. Leases are inserted, and
 expired ones deleted, only if nobody was faster; no clock enters. A lease that is lost wrongly
 costs work, never a number: the state of the trial decides what is kept.
 

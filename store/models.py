@@ -1,7 +1,7 @@
 """Tables: what was planned, what happened, what is still to be mirrored.
 
-Only :mod:`store.repository` and :mod:`store.outbox` read or write them, with plain queries; there
-are no relationships, so nothing can be loaded lazily. The names carry a prefix because MLflow's
+Only :mod:`store.repository` and :mod:`store.mirror.outbox` read or write them, with plain queries;
+there are no relationships, so nothing can be loaded lazily. Names carry a prefix because MLflow's
 tables live in the same database. Changing a table takes a migration in ``store/migrations``.
 """
 

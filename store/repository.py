@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from store import imports, neighbours, plans, queries, results, timings
-from store.candidates import Candidates, by_workload
+from store.comparison.difference import StoredTrial
+from store.comparison.nearest import Facets
+from store.comparison.prices import Past
 from store.database import Database
-from store.difference import StoredTrial
+from store.frontiers.candidates import Candidates, by_workload
 from store.importing.collection import Collection
-from store.imports import Imported
 from store.models import Impossible, Outcomes, Sweep, SweepTrial, Trial
-from store.nearest import Facets
-from store.prices import Past
 from store.records import AttemptRecord, Failure, Point, SweepStatus
 from store.serialization import ExampleOutcomes, from_parquet, to_parquet
-from store.statements import portions
+from store.sql import imports, neighbours, plans, queries, results, timings
+from store.sql.imports import Imported
+from store.sql.statements import portions
 from store.url import masked
 from sweeps.collection import uncollected
 from sweeps.timing import TimingResult
@@ -34,7 +34,7 @@ from sweeps.trial import Metrics, TrialResult, TrialSpec, TrialState
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from store.frontier import Direction
+    from store.frontiers.frontier import Direction
 
 _CONFIGURATIONS = 3_000
 """In one statement, with three values each."""

@@ -54,7 +54,7 @@ def test_the_walk_through_adds_a_working_method(checkout: Path) -> None:
         checkout,
         "-c",
         "from pathlib import Path\n"
-        "from orchestrator.trial import run_trial\n"
+        "from orchestrator.measurement.trial import run_trial\n"
         "from sweeps.load import load_sweep\n"
         "from sweeps.plan import plan\n"
         "results = [run_trial(t.spec) for t in plan(load_sweep(Path('sweep.yaml'))).trials]\n"

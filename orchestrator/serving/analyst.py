@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 from orchestrator.serving.messages import Refusal
-from store.answers import ask
 from store.database import StoreUnavailableError
-from store.questions import Question
+from store.questions.answers import ask
+from store.questions.asked import Question
 from store.repository import Store
 from store.serialization import to_json
 
@@ -21,7 +21,7 @@ class Analyst:
         self._sweep = sweep
 
     def ask(self, question: Question) -> list[dict[str, Any]] | Refusal:
-        """One answer per workload, as :func:`store.answers.ask` gives them."""
+        """One answer per workload, as :func:`store.questions.answers.ask` gives them."""
         try:
             answers = ask(self._store, self._sweep, question)
         except (ValueError, StoreUnavailableError) as error:

@@ -19,7 +19,7 @@ from ray.serve.exceptions import RayServeException
 from orchestrator.serving.http import build_http
 from orchestrator.serving.messages import Answer, Refusal, UnavailableError
 from orchestrator.serving.release import Release
-from store.questions import Question
+from store.questions.asked import Question
 
 ENGINE = "engine"
 ANALYST = "analyst"

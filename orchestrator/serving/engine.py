@@ -16,9 +16,9 @@ import torch
 
 from methods.backbones.base import Backbone, VacuousCompressionError
 from methods.base import InfeasibleError, Method
+from orchestrator.measurement.trial import build_method, build_task, open_backbone
 from orchestrator.serving.messages import Answer, Refusal
 from orchestrator.serving.release import Release
-from orchestrator.trial import build_method, build_task, open_backbone
 from sweeps.tasks.base import Task
 from sweeps.trial import AnyWeights, TrialSpec
 

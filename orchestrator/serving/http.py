@@ -25,7 +25,7 @@ from orchestrator.serving.schemas import (
     PredictRequest,
     Problem,
 )
-from store.questions import Question
+from store.questions.asked import Question
 
 CONFIGURATION_HEADER = "x-paretoken-configuration"
 MAX_BODY_BYTES = 8 * 2**20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from store.questions import Question
+from store.questions.asked import Question
 
 
 @dataclass(frozen=True)

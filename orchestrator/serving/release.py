@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from methods.kvpress._environment import is_press
-from store.frontier import Direction, Objectives, frontier, in_lane
+from store.frontiers.frontier import Direction, Objectives, frontier, in_lane
 from store.records import METRIC_NAMES, Point
 from store.repository import Store
 from sweeps.trial import Metrics, TrialSpec

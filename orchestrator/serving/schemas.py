@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
 
 from orchestrator.serving.release import Configuration, Workload
-from store.frontier import Direction
+from store.frontiers.frontier import Direction
 from sweeps.trial import Metrics
 
 NAME_LENGTH = 200

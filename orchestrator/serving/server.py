@@ -15,7 +15,7 @@ import httpx
 from ray import serve
 from ray.serve.config import HTTPOptions
 
-from orchestrator.cluster import cluster
+from orchestrator.cluster.connection import cluster
 from orchestrator.serving.app import build_app
 from orchestrator.serving.release import Release
 

@@ -30,9 +30,9 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.cluster import cluster
-from orchestrator.crew import Resources
-from orchestrator.pool import run_pool
+from orchestrator.cluster.connection import cluster
+from orchestrator.engine.crew import Resources
+from orchestrator.engine.pool import run_pool
 from store.repository import Store
 from tests.benchmarks import tuned, workload
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.timing import run_timing
+from orchestrator.measurement.timing import run_timing
 from sweeps.load import parse_sweep
 from sweeps.plan import plan
 from sweeps.timing import TimingResult, TimingSpec

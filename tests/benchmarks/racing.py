@@ -28,16 +28,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.console import store_url
-from store import racing
-from store.bootstrap import Bootstrap
-from store.frontier import Objectives
-from store.paired import Paired, Resampled, pair
-from store.racing import Configuration, Race, Rules, Runner, configuration
+from orchestrator.commands.console import store_url
+from store.frontiers.bootstrap import Bootstrap
+from store.frontiers.frontier import Objectives
+from store.frontiers.paired import Paired, Resampled, pair
+from store.frontiers.uncertainty import judge
+from store.races import racing
+from store.races.racing import Configuration, Race, Rules, Runner, configuration
 from store.records import Point
 from store.repository import Store
 from store.serialization import ExampleOutcomes
-from store.uncertainty import judge
 from sweeps.search import DEFAULT_RUNGS
 from sweeps.search import Race as RaceSearch
 from sweeps.tasks import registry as tasks_registry

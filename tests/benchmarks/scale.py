@@ -36,16 +36,16 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import create_engine, insert, make_url, text, update
 
-from orchestrator.cluster import cluster
-from orchestrator.crew import Resources
-from orchestrator.events import EventKind, PoolEvent
-from orchestrator.pool import run_pool
-from store import timings
+from orchestrator.cluster.connection import cluster
+from orchestrator.engine.crew import Resources
+from orchestrator.engine.events import EventKind, PoolEvent
+from orchestrator.engine.pool import run_pool
+from store.comparison.difference import difference
 from store.database import Database
-from store.difference import difference
 from store.models import Attempt, Environment, Measurement, Outcomes, Trial
 from store.repository import Store
 from store.serialization import digest, to_parquet
+from store.sql import timings
 from sweeps.load import parse_sweep
 from sweeps.plan import plan
 from sweeps.times import TIME_METRICS, Times

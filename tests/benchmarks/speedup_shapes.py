@@ -24,7 +24,7 @@ from methods.backbones.base import Backbone, Compression
 from methods.backbones.registry import adapter_for
 from methods.places import Place
 from methods.schedule import Progressive, Schedule, Uniform
-from orchestrator.cost import measure_cost
+from orchestrator.measurement.cost import measure_cost
 from sweeps.models import configs
 from sweeps.tasks.shape_kv import ShapeKV
 from sweeps.tasks.shape_vision import ShapeVision

@@ -22,13 +22,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from store.answers import ask
-from store.bootstrap import Bootstrap, Floats
-from store.frontier import Objectives
-from store.paired import Paired, Resampled
-from store.questions import FrontierQuestion
+from store.frontiers.bootstrap import Bootstrap, Floats
+from store.frontiers.frontier import Objectives
+from store.frontiers.paired import Paired, Resampled
+from store.frontiers.uncertainty import judge
+from store.questions.answers import ask
+from store.questions.asked import FrontierQuestion
 from store.repository import Store
-from store.uncertainty import judge
 from tests.store import examples
 from tests.store.comparisons import paired
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from store.frontier import Objectives
+from store.frontiers.frontier import Objectives
 from store.records import Point
 
 OBJECTIVES: dict[str, Objectives] = {

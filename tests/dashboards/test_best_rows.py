@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dashboards.rows import best_rows, short_list, stored_rows
-from store import queries
 from store.records import Point
 from store.repository import Store
+from store.sql import queries
 from sweeps.times import Times
 from sweeps.timing import TimingResult
 from sweeps.trial import MeasureSpec

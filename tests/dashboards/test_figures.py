@@ -15,7 +15,7 @@ from PIL import Image
 from dashboards.cost_picture import cost_panels
 from dashboards.figures import write_figures
 from dashboards.rows import rows_of
-from store.frontier import Objectives
+from store.frontiers.frontier import Objectives
 from store.records import Point
 from tests.dashboards.examples import KEEPS, OBJECTIVES, point, sweep
 

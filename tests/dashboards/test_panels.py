@@ -4,7 +4,7 @@ import pytest
 
 from dashboards.panels import Panel, panels, sweep_labels
 from dashboards.rows import rows_of
-from store.frontier import Objectives
+from store.frontiers.frontier import Objectives
 from store.records import Point
 from tests.dashboards.examples import OBJECTIVES, SEEDS, point, sweep
 

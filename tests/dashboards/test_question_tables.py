@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console, RenderableType
 
 from dashboards import drill_down_tables, question_tables
-from store.answers import ask
-from store.bootstrap import Bootstrap
-from store.questions import (
+from store.frontiers.bootstrap import Bootstrap
+from store.questions.answers import ask
+from store.questions.asked import (
     BestQuestion,
     BreaksQuestion,
     FrontierQuestion,

@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from dashboards import ui
-from store.mlflow_mirror import MlflowMirror
-from store.mlflow_words import EXPERIMENT
+from store.mirror.mlflow_mirror import MlflowMirror
+from store.mirror.mlflow_words import EXPERIMENT
 from store.repository import Store
 from tests.store.examples import begin, finished, spec
 

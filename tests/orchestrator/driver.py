@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from orchestrator.cluster import cluster
-from orchestrator.crew import Resources
-from orchestrator.pool import run_pool
+from orchestrator.cluster.connection import cluster
+from orchestrator.engine.crew import Resources
+from orchestrator.engine.pool import run_pool
 from tests.orchestrator.ledgers import plan
 from tests.orchestrator.trials import specs
 

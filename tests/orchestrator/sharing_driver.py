@@ -7,11 +7,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from orchestrator.cluster import cluster
-from orchestrator.crew import Resources
-from orchestrator.events import PoolEvent
-from orchestrator.pool import run_pool
-from orchestrator.shares import staffing
+from orchestrator.cluster.connection import cluster
+from orchestrator.cluster.shares import staffing
+from orchestrator.engine.crew import Resources
+from orchestrator.engine.events import PoolEvent
+from orchestrator.engine.pool import run_pool
 from tests.orchestrator.ledgers import plan
 from tests.orchestrator.trials import specs
 

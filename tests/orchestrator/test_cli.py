@@ -76,7 +76,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, vit_folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def measured(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with results in the default place."""
-    from orchestrator.trial import run_trial
+    from orchestrator.measurement.trial import run_trial
 
     spec = load_sweep(sweep)
     planned = plan(spec)

@@ -9,8 +9,8 @@ import pytest
 
 from methods.registry import entry
 from methods.schedule import Uniform
-from orchestrator import trial as module
-from orchestrator.trial import run_trial
+from orchestrator.measurement import trial as module
+from orchestrator.measurement.trial import run_trial
 from sweeps.models import open_reference
 from sweeps.rungs import shortened
 from sweeps.tasks import registry as tasks_registry

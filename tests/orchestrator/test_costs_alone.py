@@ -12,10 +12,10 @@ from rich.console import Console
 
 from dashboards.rows import rows_of, short_list
 from dashboards.tables import frontier_table
+from orchestrator.measurement.timing import run_timing
+from orchestrator.measurement.trial import open_backbone, run_trial, warm_backbone
 from orchestrator.serving.release import release_of
-from orchestrator.timing import run_timing
-from orchestrator.trial import open_backbone, run_trial, warm_backbone
-from store.paired import UnanswerableError, load
+from store.frontiers.paired import UnanswerableError, load
 from store.repository import Store
 from sweeps.load import parse_sweep
 from sweeps.plan import plan

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster
 
-from orchestrator.cluster import cluster
-from orchestrator.crew import Resources
-from orchestrator.events import PoolEvent, PoolReport
-from orchestrator.pool import run_pool
+from orchestrator.cluster.connection import cluster
+from orchestrator.engine.crew import Resources
+from orchestrator.engine.events import PoolEvent, PoolReport
+from orchestrator.engine.pool import run_pool
 from store.repository import Store
 from sweeps.trial import TrialSpec
 from tests.orchestrator import trials

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import ray
 
-from orchestrator.cluster import cluster
-from orchestrator.shares import ARBITER, NAMESPACE
-from tests.orchestrator.test_cluster import ROOT
+from orchestrator.cluster.connection import cluster
+from orchestrator.cluster.shares import ARBITER, NAMESPACE
+from tests.orchestrator.cluster.test_connection import ROOT
 
 PATIENCE_SECONDS = 400
 """A dozen processes are started here, which on a busy machine takes minutes."""

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.racing import RaceFeed
-from orchestrator.searching import searching
-from orchestrator.trial import run_trial
-from store.mlflow_runs import MlflowRuns
-from store.race_rows import race_rows
+from orchestrator.measurement.trial import run_trial
+from orchestrator.search.racing import RaceFeed
+from orchestrator.search.searching import searching
+from store.mirror.mlflow_runs import MlflowRuns
+from store.races.race_rows import race_rows
 from store.repository import Store
 from store.url import artifacts_folder
 from sweeps.load import parse_sweep

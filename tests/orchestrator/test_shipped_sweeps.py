@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import sweeps
-from orchestrator.trial import run_trial
+from orchestrator.measurement.trial import run_trial
 from sweeps.load import load_sweep
 from sweeps.plan import plan
 from sweeps.trial import TrialResult, TrialState

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cluster import cluster
-from orchestrator.crew import Resources
-from orchestrator.pool import run_pool
-from orchestrator.trial import run_trial
-from store.mlflow_mirror import MlflowMirror
+from orchestrator.cluster.connection import cluster
+from orchestrator.engine.crew import Resources
+from orchestrator.engine.pool import run_pool
+from orchestrator.measurement.trial import run_trial
+from store.mirror.mlflow_mirror import MlflowMirror
 from store.repository import Store
 from sweeps.load import load_sweep
 from sweeps.plan import plan

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from store.bootstrap import Bootstrap, Floats
-from store.frontier import Objectives
-from store.paired import Paired, Resampled, pair
+from store.frontiers.bootstrap import Bootstrap, Floats
+from store.frontiers.frontier import Objectives
+from store.frontiers.paired import Paired, Resampled, pair
 from store.records import METRIC_NAMES, Point
 from store.serialization import ExampleOutcomes
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from store.best import Limits, best
-from store.knee import heights, knee
-from store.loss import Loss, provable
-from store.paired import UnanswerableError
+from store.frontiers.paired import UnanswerableError
+from store.questions.best import Limits, best
+from store.questions.knee import heights, knee
+from store.questions.loss import Loss, provable
 from tests.store.comparisons import BITS_AND_KV, flops, paired, resampled, right_or_wrong
 
 NUM = 400

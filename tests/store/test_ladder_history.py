@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.history import enlargements, history
-from store.ladder import rank, rungs_of, shares
-from store.paired import Paired, UnanswerableError
+from store.frontiers.paired import Paired, UnanswerableError
+from store.questions.history import enlargements, history
+from store.questions.ladder import rank, rungs_of, shares
 from tests.store.comparisons import BITS_AND_KV, flops, paired, resampled, right_or_wrong
 
 RUNGS = (0.5, 0.25, 0.125, 0.0625)

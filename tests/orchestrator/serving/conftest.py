@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from orchestrator.measurement.trial import run_trial
 from orchestrator.serving.engine import Engine
 from orchestrator.serving.release import Release, release_of
-from orchestrator.trial import run_trial
 from store.repository import Store
 from sweeps.load import load_sweep
 from sweeps.plan import plan

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.serving.gate import require_current
 from orchestrator.serving.release import Release, release_of
-from store.frontier import frontier
+from store.frontiers.frontier import frontier
 from store.records import NOT_NUMBERS
 from store.repository import Store
 from sweeps.trial import Named, TrialSpec

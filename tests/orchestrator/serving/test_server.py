@@ -23,8 +23,8 @@ from schemathesis import GenerationMode, checks
 from orchestrator.serving import Release, serve_sweep
 from orchestrator.serving.http import CONFIGURATION_HEADER, MAX_BODY_BYTES
 from orchestrator.serving.messages import Answer
-from store.answers import ask
-from store.questions import BestQuestion
+from store.questions.answers import ask
+from store.questions.asked import BestQuestion
 from store.repository import Store
 
 START_SECONDS = 200

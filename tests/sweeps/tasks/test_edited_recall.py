@@ -12,7 +12,7 @@ from methods.edit.conflict_fast_encoding import ConflictFastEncoding
 from methods.edit.pie import PIE
 from methods.edit.prefix_reuse import PrefixReuse
 from methods.schedule import Uniform
-from orchestrator.cost import measure_cost
+from orchestrator.measurement.cost import measure_cost
 from sweeps.data import contexts, edits
 from sweeps.tasks.edited_recall import EditedRecall
 

@@ -1,0 +1,1 @@
+"""A plan beside what is stored: what differs, what it will take."""

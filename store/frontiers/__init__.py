@@ -1,0 +1,1 @@
+"""Frontiers: exact ones, and how sure they are."""

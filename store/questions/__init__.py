@@ -1,0 +1,1 @@
+"""Questions to a sweep and their answers, as plain data."""

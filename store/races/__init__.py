@@ -1,0 +1,1 @@
+"""Races, decided from what is stored."""

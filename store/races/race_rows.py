@@ -1,0 +1,127 @@
+"""What a race did, as rows of plain values: who was stopped where and why, who ran to the end."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import Any
+
+from store.races.racing import Configuration, Race, Standing, replayed
+from store.records import Point
+from store.repository import Store
+
+Row = dict[str, Any]
+
+
+def race_rows(store: Store, sweep: str, workload: str | None = None) -> list[Row]:
+    """For every workload what was evaluated, and every configuration's place, the last first.
+
+    Raises ValueError for a sweep or workload that does not exist, and for one that was not raced.
+    """
+    races = replayed(store, sweep)
+    store.points(sweep, workload)  # names the nearest workload
+    sizes = store.spec(sweep)["search"]["examples"]
+    points = store.rungs(sweep)
+    chosen = (name for name in races if workload in (None, name))
+    return [_workload_row(name, races[name], points[name], sizes[name]) for name in chosen]
+
+
+def reasons(store: Store, sweep: str) -> dict[str, str]:
+    """What the race says about each trial that stands in the sweep's plan."""
+    races = replayed(store, sweep)
+    sizes = store.spec(sweep)["search"]["examples"]
+    found = {}
+    for point in store.points(sweep):
+        name = (point.method, point.hyperparameters_json, point.keep_ratio, point.schedule)
+        standing = races[point.workload].standings.get(name)
+        if standing is not None:
+            labels = _labels(dict(_named([point])))
+            found[point.trial] = _reason(standing, sizes[point.workload][-1], labels)
+    return found
+
+
+def _workload_row(name: str, race: Race, points: list[Point], sizes: list[int]) -> Row:
+    named = dict(_named(points))
+    labels = _labels(named)
+    total = sizes[-1]
+    places = [
+        {
+            **_described(named[each]),
+            **_place(standing, total, labels),
+        }
+        for each, standing in race.standings.items()
+    ]
+    places.sort(key=lambda row: (-row["examples"], row["verdict"] == "out", -row["probability"]))
+    longest: Counter[tuple[Configuration, int]] = Counter()
+    for each, point in _named(points):
+        key = (each, point.seed)
+        longest[key] = max(longest[key], int(point.metrics["num_examples"] or 0))
+    evaluated = sum(longest.values())
+    return {
+        "workload": name,
+        "examples": total,
+        "rungs": sizes,
+        "waiting": len(race.waiting),
+        "evaluated": evaluated,
+        "exhaustive": total * len(longest),
+        "share": evaluated / (total * len(longest)),
+        "configurations": places,
+    }
+
+
+def _named(points: list[Point]) -> Iterator[tuple[Configuration, Point]]:
+    for point in points:
+        yield (
+            (point.method, point.hyperparameters_json, point.keep_ratio, point.schedule),
+            point,
+        )
+
+
+def _labels(named: Mapping[Configuration, Point]) -> dict[Configuration, str]:
+    """Method and budget; hyperparameters where a method has several."""
+    methods = Counter((name[0], point.keep_label) for name, point in named.items())
+    labels = {}
+    for name, point in named.items():
+        several = methods[name[0], point.keep_label] > 1
+        values = json.loads(name[1])
+        listed = ", ".join(f"{key}={value}" for key, value in values.items())
+        method = f"{name[0]}({listed})" if several and listed else name[0]
+        labels[name] = f"{method} keep {point.keep_label}"
+    return labels
+
+
+def _described(point: Point) -> Row:
+    return {
+        "method": point.method,
+        "hyperparameters": point.hyperparameters,
+        "keep_ratio": point.keep_ratio,
+        "keep_label": point.keep_label,
+        "schedule": point.schedule,
+    }
+
+
+def _place(standing: Standing, total: int, labels: Mapping[Configuration, str]) -> Row:
+    rival = standing.rival
+    return {
+        "examples": standing.examples,
+        "verdict": standing.verdict,
+        "probability": standing.probability,
+        "rival": labels.get(rival, rival[0]) if rival else None,
+        "reason": _reason(standing, total, labels),
+    }
+
+
+def _reason(standing: Standing, total: int, labels: Mapping[Configuration, str]) -> str:
+    share = Fraction(standing.examples, total)
+    where = "with all examples" if share == 1 else f"at {share}"
+    if standing.verdict != "out":
+        return f"{standing.verdict} {where}, p={standing.probability:.2f}"
+    if standing.rival is None:
+        return f"stopped {where}: lacks a seed or a cost"
+    rival = labels.get(standing.rival) or f"{standing.rival[0]} keep {standing.rival[2]:g}"
+    if standing.for_sure:
+        return f"stopped {where}: could not reach {rival} any more"
+    word = "out" if share == 1 else "stopped"
+    return f"{word} {where}: dominated by {rival} with p={1 - standing.probability:.2f}"

@@ -1,0 +1,169 @@
+"""Statements about sweeps and their plans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, func, insert, literal, select, update
+
+from methods.naming import unknown
+from store.models import Impossible, OutboxKind, OutboxRow, Sweep, SweepTrial, Trial
+from store.sql.statements import insert_new, present
+from sweeps.trial import TrialSpec, TrialState
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one run of a sweep is about to do."""
+
+    name: str
+    yaml: str
+    spec: dict[str, Any]
+    trials: Sequence[tuple[str, str, TrialSpec]]
+    """Workload, keep label and spec of every trial."""
+    impossible: Sequence[dict[str, Any]]
+
+
+def begin(connection: Connection, plan: Plan) -> None:
+    """Make ``plan`` the sweep's current one; the mirror is told of the sweep before its trials."""
+    now = datetime.now(UTC)
+    sweep_id = _upsert(connection, plan, now)
+    _add_trials(connection, [spec for _, _, spec in plan.trials])
+    _replace_rows(connection, sweep_id, plan)
+    tell = {"kind": OutboxKind.SWEEP_BEGUN, "sweep_id": sweep_id, "created_at": now}
+    connection.execute(insert(OutboxRow), [tell])
+    _adopt_finished(connection, sweep_id, now)
+
+
+def extend(
+    connection: Connection,
+    sweep_id: int,
+    trials: Sequence[tuple[str, str, TrialSpec]],
+    superseded: Sequence[tuple[str, str]],
+) -> None:
+    """Add trials at the end of the current plan; mark those that they take the place of."""
+    _add_trials(connection, [spec for _, _, spec in trials])
+    last = select(func.max(SweepTrial.position)).where(SweepTrial.sweep_id == sweep_id)
+    _add_rows(connection, sweep_id, trials, 1 + (connection.execute(last).scalar() or 0))
+    place = (SweepTrial.sweep_id == sweep_id, SweepTrial.workload == bindparam("of_workload"))
+    change = update(SweepTrial).where(*place, SweepTrial.trial_id == bindparam("of_trial"))
+    rows = [{"of_workload": workload, "of_trial": trial} for workload, trial in superseded]
+    if rows:
+        connection.execute(change.values(superseded=True), rows)
+    _adopt_finished(connection, sweep_id, datetime.now(UTC))
+
+
+def end(
+    connection: Connection,
+    sweep_id: int,
+    seconds: float,
+    utilisation: float | None,
+    counts: dict[str, int],
+) -> None:
+    """Write down how a run went."""
+    now = datetime.now(UTC)
+    ended = update(Sweep).where(Sweep.id == sweep_id)
+    numbers = {"seconds": seconds, "utilisation": utilisation, "counts": counts}
+    connection.execute(ended.values(updated_at=now, **numbers))
+    tell = {"kind": OutboxKind.SWEEP_ENDED, "sweep_id": sweep_id, "created_at": now}
+    connection.execute(insert(OutboxRow), [tell])
+
+
+def sweep_id(connection: Connection, name: str) -> int:
+    """The sweep's row. Raises ValueError that names the nearest sweep."""
+    found = connection.execute(select(Sweep.id).where(Sweep.name == name)).scalar_one_or_none()
+    if found is None:
+        names = connection.execute(select(Sweep.name)).scalars()
+        raise ValueError(unknown("sweep", name, names))
+    return found
+
+
+def require_workload(connection: Connection, sweep_id: int, workload: str) -> None:
+    """Raises ValueError that names the nearest workload of the sweep's plan."""
+    rows = select(SweepTrial.workload).where(SweepTrial.sweep_id == sweep_id).distinct()
+    names = set(connection.execute(rows).scalars())
+    if workload not in names:
+        raise ValueError(unknown("workload", workload, names))
+
+
+def _upsert(connection: Connection, plan: Plan, now: datetime) -> int:
+    content = {"yaml": plan.yaml, "spec": plan.spec, "updated_at": now}
+    insert_new(connection, Sweep, [{"name": plan.name, "created_at": now, **content}])
+    query = update(Sweep).where(Sweep.name == plan.name).values(**content).returning(Sweep.id)
+    return connection.execute(query).scalar_one()
+
+
+def _add_trials(connection: Connection, specs: Sequence[TrialSpec]) -> None:
+    by_id = {spec.id: spec for spec in specs}
+    known = present(connection, Trial.id, by_id)
+    # In the order of their ids: two processes that add the same trials wait, and never in a ring.
+    new = [_trial_row(by_id[trial_id]) for trial_id in sorted(by_id.keys() - known)]
+    insert_new(connection, Trial, new)
+
+
+def _trial_row(spec: TrialSpec) -> dict[str, Any]:
+    return {
+        "id": spec.id,
+        "task": spec.task.id,
+        "backbone": spec.backbone.name,
+        "method": spec.method.id,
+        "hyperparameters": spec.method.params,
+        "schedule": spec.schedule.label,
+        "keep_ratio": spec.keep_ratio,
+        "seed": spec.seed,
+        "batch": spec.measure.batch,
+        "spec": spec.model_dump(mode="json"),
+    }
+
+
+def _replace_rows(connection: Connection, sweep_id: int, plan: Plan) -> None:
+    for table in (SweepTrial, Impossible):
+        connection.execute(delete(table).where(table.sweep_id == sweep_id))
+    _add_rows(connection, sweep_id, plan.trials, 0)
+    impossible = [
+        {"sweep_id": sweep_id, "position": position, "combination": combination}
+        for position, combination in enumerate(plan.impossible)
+    ]
+    insert_new(connection, Impossible, impossible)
+
+
+def _add_rows(
+    connection: Connection,
+    sweep_id: int,
+    trials: Sequence[tuple[str, str, TrialSpec]],
+    first: int,
+) -> None:
+    rows = [
+        {
+            "sweep_id": sweep_id,
+            "workload": workload,
+            "trial_id": spec.id,
+            "keep_label": keep_label,
+            "position": position,
+        }
+        for position, (workload, keep_label, spec) in enumerate(trials, first)
+    ]
+    insert_new(connection, SweepTrial, rows)
+
+
+def _adopt_finished(connection: Connection, sweep_id: int, now: datetime) -> None:
+    """Queue trials that finished before this sweep planned them."""
+    told = select(OutboxRow.sequence).where(
+        OutboxRow.sweep_id == sweep_id,
+        OutboxRow.trial_id == SweepTrial.trial_id,
+        OutboxRow.kind == OutboxKind.TRIAL_FINISHED,
+    )
+    kind = literal(OutboxKind.TRIAL_FINISHED, OutboxRow.kind.type)
+    query = (
+        select(
+            kind, SweepTrial.sweep_id, SweepTrial.trial_id, literal(now, OutboxRow.created_at.type)
+        )
+        .join(Trial, Trial.id == SweepTrial.trial_id)
+        .where(SweepTrial.sweep_id == sweep_id, Trial.state == TrialState.FINISHED, ~told.exists())
+        .distinct()
+    )
+    columns = ["kind", "sweep_id", "trial_id", "created_at"]
+    connection.execute(insert(OutboxRow).from_select(columns, query))

@@ -1,0 +1,156 @@
+"""Drivers that share a store: who runs what, who waits, and who takes over from whom."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import ExitStack
+
+import pytest
+
+from orchestrator.engine import leasing, processes
+from orchestrator.engine.leasing import Leasing, Watch
+from store.repository import Store
+from store.sql.leases import Leases, Partner
+from sweeps.timing import TimingSpec
+from sweeps.trial import FailureKind, TrialState
+from tests.store.examples import begin, failed, finished, spec
+
+TRIALS = [spec(number) for number in range(6)]
+IDS = [trial.id for trial in TRIALS]
+
+HOLDER = """
+import sys, time
+from orchestrator.engine.leasing import Leasing
+from store.repository import Store
+from tests.store.examples import spec
+with Leasing(Store(sys.argv[1]), "quickstart") as leases:
+    taken = leases.take([spec(number) for number in range(4)])
+    for trial in taken[:2]:
+        leases.begin(trial.id)
+    time.sleep(1.5)
+    print(len(taken), flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def planned(store: Store) -> Store:
+    begin(store, TRIALS)
+    return store
+
+
+def driver(stack: ExitStack, store: Store) -> Leasing:
+    return stack.enter_context(Leasing(store, "quickstart"))
+
+
+def test_what_another_driver_holds_is_waited_for_and_adopted(planned: Store) -> None:
+    with ExitStack() as stack:
+        first, second = driver(stack, planned), driver(stack, planned)
+        assert first.take(TRIALS[:4]) == TRIALS[:4]
+        assert second.take(TRIALS) == TRIALS[4:]
+        assert second.waiting.keys() == set(IDS[:4])
+        assert second.awaited((trial, 0) for trial in IDS).startswith("4 by ")
+        assert second.look().results == []
+        planned.record([finished(TRIALS[0], quality=0.25), failed(TRIALS[1])])
+        won, lost = sorted(second.look().results, key=lambda result: result.state, reverse=True)
+        assert (won.trial_id, won.state) == (IDS[0], TrialState.FINISHED)
+        assert won.metrics is not None
+        assert won.metrics.quality == 0.25
+        assert (lost.trial_id, lost.failure) == (IDS[1], FailureKind.WORKER_DIED)
+        assert second.waiting.keys() == set(IDS[2:4])
+
+
+def test_what_a_driver_gives_back_is_free_and_what_it_finished_is_not_run_again(
+    planned: Store,
+) -> None:
+    with ExitStack() as stack:
+        second = driver(stack, planned)
+        with Leasing(planned, "quickstart") as first:
+            first.take(TRIALS)
+            assert second.take(TRIALS[:3]) == []
+            planned.record([finished(TRIALS[0]), finished(TRIALS[3])])
+        assert second.take(TRIALS[3:5]) == [TRIALS[4]]
+        news = second.look()
+        assert {result.trial_id for result in news.results} == {IDS[0], IDS[3]}
+        assert news.ours == TRIALS[1:3]
+        assert not second.waiting
+
+
+def test_timings_are_leased_apart_from_their_trials(planned: Store) -> None:
+    timings = [TimingSpec(TRIALS[0], batch) for batch in (2, 8)]
+    with ExitStack() as stack:
+        first, second = driver(stack, planned), driver(stack, planned)
+        first.take(TRIALS)
+        assert second.take_timings(timings[:1]) == timings[:1]
+        assert first.take_timings(timings) == timings[1:]
+        work = [(IDS[0], 2), (IDS[0], 8)]
+        assert first.elsewhere(work) == {work[0]}
+        assert second.elsewhere(work) == {work[1]}
+
+
+def test_a_killed_driver_of_this_machine_is_found_dead_at_once(planned: Store) -> None:
+    command = [sys.executable, "-c", HOLDER, planned.url]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process,
+        Leasing(planned, "quickstart") as second,
+    ):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "4\n"
+        assert second.clear_up().drivers == []
+        assert second.take(TRIALS) == TRIALS[4:]
+        process.kill()
+        process.wait()
+        news = second.look()
+        assert [name.rpartition(":")[2] for name in news.dead.drivers] == [str(process.pid)]
+        assert news.dead.in_flight == set(IDS[:2])
+        assert news.ours == TRIALS[:4]
+
+
+def test_a_driver_that_was_taken_for_dead_keeps_what_is_free_and_drops_the_rest(
+    planned: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leasing, "RENEW_SECONDS", 0.2)
+    leases = Leases(planned.url)
+    with ExitStack() as stack:
+        stopped = driver(stack, planned)
+        stopped.take(TRIALS)
+        stack.callback(leases.close)
+        leases.enter(Partner("other", "quickstart", "elsewhere:1", "there", "1 1"))
+        while stopped.still_ours(TRIALS) == TRIALS:
+            for partner in leases.partners():
+                if partner.id != "other" and leases.bury(partner) is not None:
+                    leases.take("other", [(IDS[1], 0)])
+        assert stopped.still_ours(TRIALS) == [TRIALS[0], *TRIALS[2:]]
+        stopped.look()
+        assert stopped.waiting.keys() == {IDS[1]}
+        stopped.settle(IDS[1])
+        assert not stopped.waiting
+
+
+def test_silence_is_counted_on_a_clock_of_our_own() -> None:
+    def at(beat: int) -> list[Partner]:
+        return [Partner("a", "s", "n", "p", "1 1", beat)]
+
+    watch = Watch(seconds=10.0)
+    assert not any(watch.silent(at(beat=now), float(now)) for now in range(0, 60))
+    assert [now for now in range(60, 80) if watch.silent(at(beat=59), float(now))] == [
+        *range(69, 80)
+    ]
+    assert watch.silent(at(beat=60), 80.0) == []
+    # Away for an hour: the others may have been away as well, and get the time to say so.
+    assert watch.silent(at(beat=60), 3700.0) == []
+    assert watch.silent(at(beat=61), 3701.0) == []
+
+
+def test_a_process_is_known_dead_only_for_certain() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    who = processes.process(process.pid)
+    assert not processes.has_ended(processes.place(), who)
+    process.kill()
+    process.wait()
+    assert processes.has_ended(processes.place(), who)
+    assert not processes.has_ended("another machine", who)
+    number, started = processes.process().split()
+    assert processes.has_ended(processes.place(), f"{number} {int(started) + 1}")
+    assert not processes.has_ended(processes.place(), f"{number} {started}")
