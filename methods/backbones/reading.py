@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from methods.backbones.library.kv_cache import EvictableLayer
     from methods.backbones.library.quantised_cache import QuantisedLayer
 
+Listener = Callable[[Tensor], bool]
+"""Takes the tokens of one step, long [B, n]; whether the answer goes on behind them."""
+
 DECODER_PLACES: Final[tuple[Place, ...]] = ("storage", "attention", "decoding", "weights")
 """Where methods attach to any decoder, besides its cache."""
 
@@ -47,6 +50,7 @@ class LanguageBackbone(Backbone):
         self._layer: Callable[[], EvictableLayer] | None = None
         self._drafter: Drafter | None = None
         self._one_by_one = False
+        self._listener: Listener = unheard
 
     @property
     @abstractmethod
@@ -77,6 +81,14 @@ class LanguageBackbone(Backbone):
     def why_not_together(cls, stages: Sequence[Stage], num_layers: int) -> str | None:
         """See :mod:`methods.backbones.decoder_stacks`."""
         return decoder_stacks.why_not_together(stages, num_layers)
+
+    def heard(self, listener: Listener) -> AbstractContextManager[None]:
+        """Inside, ``listener`` hears every answer while it is generated, and may end it.
+
+        It gets what each step adds, as the compressed cache gives it: rehearsals stay unheard. An
+        answer that it ends has fewer tokens than were asked for.
+        """
+        return self._attached("_listener", listener)
 
     @contextmanager
     def _attached(self, name: str, value: Any) -> Iterator[None]:
@@ -165,7 +177,11 @@ class LanguageBackbone(Backbone):
         if compressor is not None and compressor.must_foresee:
             self._compressor = None
             try:
-                with compressor.rehearsal(), compressor.compression.timed(self.device):
+                with (
+                    self.heard(unheard),
+                    compressor.rehearsal(),
+                    compressor.compression.timed(self.device),
+                ):
                     answer()
             finally:
                 self._compressor = compressor
@@ -178,12 +194,18 @@ class LanguageBackbone(Backbone):
         return self._compressor.sequence(cache, num_dropped)
 
     def _greedy(self, cache: Any, feed_BQ: Tensor, num_new: int) -> Tensor:
-        """The most probable next tokens one by one, long [B, num_new]; the last is not fed."""
+        """The most probable next tokens one by one, long [B, num_new]; the last is not fed.
+
+        Fewer where the listener ends the answer.
+        """
         new = [feed_BQ[:, :0]]
         for _ in range(num_new):
             feed_BQ = self._next_logits(cache, feed_BQ)[:, -1:].argmax(-1)
             new.append(feed_BQ)
-        self._count(steps=num_new * len(feed_BQ), new_tokens=num_new * len(feed_BQ))
+            if not self._listener(feed_BQ):
+                break
+        given = (len(new) - 1) * len(feed_BQ)
+        self._count(steps=given, new_tokens=given)
         return torch.cat(new, dim=1)
 
     def _drafted(self, cache: Any, feed_1Q: Tensor, before_T: Tensor, num_new: int) -> Tensor:
@@ -193,7 +215,7 @@ class LanguageBackbone(Backbone):
         """
         assert self._drafter is not None
         text_T, steps = torch.cat([before_T, feed_1Q[0]]), 0
-        end = len(text_T) + num_new
+        start, end = len(text_T), len(text_T) + num_new
         while len(text_T) < end:
             draft_T = self._drafter.draft(text_T)[: end - len(text_T) - 1]
             fed_1Q = torch.cat([feed_1Q, draft_T[None]], dim=1)
@@ -204,8 +226,10 @@ class LanguageBackbone(Backbone):
                 layer.truncate(layer.seen - (len(draft_T) - right))
             text_T, steps = torch.cat([text_T, chosen_T[: right + 1]]), steps + 1
             feed_1Q = text_T[None, -1:]
-        self._count(steps=steps, new_tokens=num_new)
-        return text_T[None, end - num_new :]
+            if not self._listener(text_T[None, -right - 1 :]):
+                break
+        self._count(steps=steps, new_tokens=len(text_T) - start)
+        return text_T[None, start:]
 
     def _count(self, steps: int, new_tokens: int) -> None:
         if self._record is not None:
@@ -232,3 +256,8 @@ class LanguageBackbone(Backbone):
     def _positions(self, cache: Any, feed_BQ: Tensor) -> Tensor | None:  # noqa: ARG002
         """Rotary positions of tokens fed behind a cache; None counts on from those seen."""
         return None
+
+
+def unheard(_: Tensor) -> bool:
+    """A listener that lets answers run to their end."""
+    return True

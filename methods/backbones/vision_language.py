@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from methods.backbones import attention_tap
 from methods.backbones.base import Compression, Stage
 from methods.backbones.causal_lm import CausalLMBackbone, with_defaults
-from methods.backbones.reading import LanguageBackbone
+from methods.backbones.reading import LanguageBackbone, unheard
 from methods.backbones.visual_compressor import VisualCompressor
 from methods.backbones.visual_rehearsal import VisualRehearsal
 from methods.backbones.visual_sequence import RotaryPositions, VisualSequence, VisualTokens
@@ -243,6 +243,7 @@ class VisionLanguageBackbone(LanguageBackbone):
                 stack.enter_context(self._attached(name, None))
             stack.enter_context(self._attached("_layer", None))
             stack.enter_context(self._attached("_rehearsal", rehearsal))
+            stack.enter_context(self.heard(unheard))
             answer()
         return rehearsal.relevance(self.model, layers)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import FastAPI
@@ -17,7 +18,14 @@ from ray.exceptions import RayActorError
 from ray.serve.exceptions import RayServeException
 
 from orchestrator.serving.http import build_http
-from orchestrator.serving.messages import Answer, Refusal, UnavailableError
+from orchestrator.serving.messages import (
+    Answer,
+    Continuation,
+    Event,
+    Refusal,
+    TextCard,
+    UnavailableError,
+)
 from orchestrator.serving.release import Release
 from store.questions.asked import Question
 
@@ -36,7 +44,7 @@ def build_app(release: Release, store_url: str) -> serve.Application:
     """
     # The ingress' process imports this module and does without torch.
     from orchestrator.serving.analyst import Analyst
-    from orchestrator.serving.engine import Engine
+    from orchestrator.serving.engine import MAX_ONGOING, Engine
     from orchestrator.serving.gate import require_current
 
     require_current(release)
@@ -44,7 +52,7 @@ def build_app(release: Release, store_url: str) -> serve.Application:
         Engine,
         name=ENGINE,
         ray_actor_options={"num_cpus": 1},
-        max_ongoing_requests=32,
+        max_ongoing_requests=MAX_ONGOING,
         health_check_period_s=5,
         health_check_timeout_s=30,
         max_surge_percent=100,  # a new replica is up before the old one goes
@@ -108,6 +116,35 @@ class RetryingEngine(_Retrying):
         """Run every model once. Raises UnavailableError after :data:`PATIENCE_SECONDS`."""
         backbones: int = await self._ask("probe")
         return backbones
+
+    async def text_cards(self) -> dict[str, TextCard]:
+        """Of the models that go on from prompts. Raises UnavailableError."""
+        cards: dict[str, TextCard] = await self._ask("text_cards")
+        return cards
+
+    async def complete(self, trial: str, continuation: Continuation) -> AsyncIterator[Event]:
+        """The events of an answer, each once. Raises UnavailableError.
+
+        A replica that takes the place of a dead one starts the answer anew: equal requests get
+        equal events, so that those that were handed on already are left out.
+        """
+        deadline, given = time.monotonic() + PATIENCE_SECONDS, 0
+        while True:
+            stream = self._handle.options(stream=True).complete.remote(trial, continuation)
+            number = 0
+            try:
+                async for event in stream:
+                    number += 1
+                    if number > given:
+                        given = number
+                        yield event
+                return
+            except (RayActorError, RayServeException) as error:
+                if time.monotonic() > deadline:
+                    raise UnavailableError(self.unavailable) from error
+            finally:
+                stream.cancel()  # who stops listening stops the model
+            await asyncio.sleep(_PAUSE_SECONDS)
 
 
 class RetryingAnalyst(_Retrying):

@@ -7,17 +7,24 @@ backbone follow each other; different backbones work at the same time.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
 
-from methods.backbones.base import Backbone, VacuousCompressionError
+from methods.backbones.base import Backbone, Compression, VacuousCompressionError
 from methods.base import InfeasibleError, Method
 from orchestrator.measurement.trial import build_method, build_task, open_backbone
-from orchestrator.serving.messages import Answer, Refusal
+from orchestrator.serving.completion import Completion
+from orchestrator.serving.messages import Answer, Continuation, Event, Refusal, TextCard
+from orchestrator.serving.reader import Reader, reader_for
 from orchestrator.serving.release import Release
 from sweeps.tasks.base import Task
 from sweeps.trial import AnyWeights, TrialSpec
@@ -26,6 +33,8 @@ PROBE = {"example": 0}
 """Inputs of the forward pass that shows that a configuration works."""
 QUIET_SECONDS = 5.0
 """A model that answered this recently is not asked whether it is well."""
+MAX_ONGOING = 32
+"""Requests that one engine takes at a time."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,8 @@ class _Variant:
     task: Task[Any, Any]
     method: Method
     loaded: _Loaded
+    reader: Reader | None
+    """What goes on from prompts, where the model gives text."""
 
 
 class Engine:
@@ -61,6 +72,7 @@ class Engine:
         for trial in self._variants:
             self._probe(trial)
         self._last_answer = time.monotonic()
+        self._threads = ThreadPoolExecutor(MAX_ONGOING, thread_name_prefix="completion")
 
     @property
     def num_backbones(self) -> int:
@@ -76,7 +88,8 @@ class Engine:
         except ValueError as error:
             return Refusal(str(error))
         try:
-            output = _run(variant, batch)
+            with _compressed(variant) as compression:
+                output = variant.task.predict(variant.loaded.backbone, batch)[0]
         except VacuousCompressionError:
             return Refusal("the inputs are too short: this configuration has nothing to compress")
         except FloatingPointError:
@@ -84,7 +97,52 @@ class Engine:
         except InfeasibleError as error:
             return Refusal(str(error))
         self._last_answer = time.monotonic()
-        return Answer(output, time.perf_counter() - started)
+        kept = fmean(compression.tokens_per_layer or [0])
+        return Answer(output, time.perf_counter() - started, kept)
+
+    def text_cards(self) -> dict[str, TextCard]:
+        """How the models that go on from prompts read and write text, by trial."""
+        readers = {trial: variant.reader for trial, variant in self._variants.items()}
+        return {trial: reader.card for trial, reader in readers.items() if reader is not None}
+
+    async def complete(self, trial: str, continuation: Continuation) -> AsyncIterator[Event]:
+        """Go on from a prompt: pieces as they are generated, then an ending; or a refusal.
+
+        Equal requests get equal events. Who stops iterating stops the model.
+        """
+        events: asyncio.Queue[Event | None] = asyncio.Queue()
+        loop, unwanted = asyncio.get_running_loop(), threading.Event()
+
+        def tell(event: Event | None) -> None:
+            loop.call_soon_threadsafe(events.put_nowait, event)
+
+        def work() -> None:
+            try:
+                self._complete(trial, continuation, tell, lambda: not unwanted.is_set())
+            finally:
+                tell(None)
+
+        working = loop.run_in_executor(self._threads, work)
+        try:
+            while (event := await events.get()) is not None:
+                yield event
+        finally:
+            unwanted.set()
+        await working
+
+    def _complete(
+        self,
+        trial: str,
+        continuation: Continuation,
+        tell: Callable[[Event], None],
+        wanted: Callable[[], bool],
+    ) -> None:
+        variant = self._variants[trial]
+        if variant.reader is None:
+            tell(Refusal("this configuration's model does not go on from prompts"))
+            return
+        Completion(variant.reader, continuation, tell, wanted).run(lambda: _compressed(variant))
+        self._last_answer = time.monotonic()
 
     def probe(self) -> int:
         """Run a forward pass on every model; returns their number, raises what went wrong."""
@@ -104,7 +162,9 @@ class Engine:
             raise RuntimeError(f"configuration {trial} does not answer {PROBE}: {answer.reason}")
 
     def _variant(self, spec: TrialSpec) -> _Variant:
-        return _Variant(spec, build_task(spec), build_method(spec), self._load(spec.backbone))
+        task, loaded = build_task(spec), self._load(spec.backbone)
+        reader = reader_for(spec, task, loaded.backbone)
+        return _Variant(spec, task, build_method(spec), loaded, reader)
 
     def _load(self, weights: AnyWeights) -> _Loaded:
         key = (weights.fingerprint, weights.dtype)
@@ -113,11 +173,15 @@ class Engine:
         return self._loaded[key]
 
 
-def _run(variant: _Variant, batch: Any) -> dict[str, Any]:
+@contextmanager
+def _compressed(variant: _Variant) -> Iterator[Compression]:
+    """The variant's turn with its model, compressed."""
     spec, backbone = variant.spec, variant.loaded.backbone
     with (
         variant.loaded.turn,
         torch.inference_mode(),
-        backbone.compressed(variant.method, spec.schedule, spec.keep_ratio, spec.seed),
+        backbone.compressed(
+            variant.method, spec.schedule, spec.keep_ratio, spec.seed
+        ) as compression,
     ):
-        return variant.task.predict(backbone, batch)[0]
+        yield compression

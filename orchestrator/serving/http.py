@@ -11,6 +11,8 @@ from typing import Annotated, Any
 from fastapi import Body, FastAPI, Query, Response
 
 from orchestrator.serving.messages import AsyncAnalyst, AsyncEngine, Refusal
+from orchestrator.serving.openai_http import OpenAIEndpoints
+from orchestrator.serving.points import documented_headers, headers_of
 from orchestrator.serving.refusals import HANDLERS, BodyLimit, InputsError
 from orchestrator.serving.release import Release, Workload
 from orchestrator.serving.router import Router, Wish
@@ -27,7 +29,6 @@ from orchestrator.serving.schemas import (
 )
 from store.questions.asked import Question
 
-CONFIGURATION_HEADER = "x-paretoken-configuration"
 MAX_BODY_BYTES = 8 * 2**20
 MAX_RESAMPLES = 5_000
 """More take minutes; the command line has no such limit."""
@@ -48,7 +49,7 @@ def build_http(release: Release, engine: AsyncEngine, analyst: AsyncAnalyst) -> 
         "/v1/predict",
         endpoints.predict,
         methods=["POST"],
-        responses={200: _prediction_headers(), **_problems(400, 404, 413, 422, 503)},
+        responses={200: {"headers": documented_headers()}, **_problems(400, 404, 413, 422, 503)},
         openapi_extra=_examples(release.workloads),
     )
     api.add_api_route(
@@ -57,6 +58,7 @@ def build_http(release: Release, engine: AsyncEngine, analyst: AsyncAnalyst) -> 
         methods=["POST"],
         responses=_problems(400, 404, 413, 422, 503),
     )
+    OpenAIEndpoints(release, engine).add_to(api)
     api.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     for error, handler in HANDLERS.items():
         api.add_exception_handler(error, handler)
@@ -111,7 +113,7 @@ class Endpoints:
         answer = await self._engine.predict(configuration.trial, request.inputs)
         if isinstance(answer, Refusal):
             raise InputsError(answer.reason)
-        response.headers[CONFIGURATION_HEADER] = configuration.trial
+        response.headers.update(headers_of(route))
         return Prediction(
             workload=route.workload.name,
             output=answer.output,
@@ -146,11 +148,6 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         503: "No model answers at the moment.",
     }
     return {status: {"model": Problem, "description": texts[status]} for status in statuses}
-
-
-def _prediction_headers() -> dict[str, Any]:
-    text = "Trial id of the configuration that answered."
-    return {"headers": {CONFIGURATION_HEADER: {"description": text, "schema": {"type": "string"}}}}
 
 
 def _examples(workloads: Sequence[Workload]) -> dict[str, Any]:

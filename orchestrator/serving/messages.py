@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from store.questions.asked import Question
 
@@ -15,6 +16,8 @@ class Answer:
     output: dict[str, Any]
     seconds: float
     """Time in task and model, waiting for the model included."""
+    tokens_kept: float
+    """Tokens of the example that were held per layer, on average."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,73 @@ class Refusal:
     """What the caller asked has no answer."""
 
     reason: str
+    code: str | None = None
+    """OpenAI's word for it, where there is one."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a chat."""
+
+    role: str
+    text: str
+    images: tuple[str, ...] = ()
+    """Data URIs."""
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """A prompt and how far to go on from it."""
+
+    prompt: str | tuple[int, ...] | tuple[Message, ...]
+    """A text, tokens or a chat."""
+    max_tokens: int | None
+    """None: what the model's task asks for, or :data:`~orchestrator.serving.text.MOST_TOKENS`."""
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one step of the model added to an answer."""
+
+    text: str
+    """Empty while a character, or what may become a stop, is not complete."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an answer ended, and what it took."""
+
+    finish_reason: Literal["stop", "length"]
+    prompt_tokens: int
+    """Visual tokens included."""
+    completion_tokens: int
+    """Those that ended the answer included."""
+    tokens_kept: float
+    """Entries that a layer's cache held of the prompt, on average over layers."""
+    kv_bytes: int
+    """Bytes of keys and values held once the prompt was read and compressed."""
+    compressed: bool
+    """Whether there was anything to compress; very short prompts are left whole."""
+
+
+Event = Piece | Ending | Refusal
+
+
+@dataclass(frozen=True)
+class TextCard:
+    """How a workload's model reads and writes text."""
+
+    tokenizer: str
+    """What a token is."""
+    chat: str
+    """How messages become a prompt."""
+    images: int
+    """Images that every chat holds; 0 for language models, which alone complete prompts."""
+    context_length: int
+    """Tokens of prompt and answer together."""
+    default_tokens: int
+    """Of an answer, where a request does not say."""
 
 
 class UnavailableError(RuntimeError):
@@ -37,6 +107,14 @@ class AsyncEngine(Protocol):
 
     async def probe(self) -> int:
         """Run every model once; returns their number. Raises UnavailableError."""
+        ...
+
+    async def text_cards(self) -> Mapping[str, TextCard]:
+        """Of the trials whose models go on from prompts. Raises UnavailableError."""
+        ...
+
+    def complete(self, trial: str, continuation: Continuation) -> AsyncIterator[Event]:
+        """Pieces as they are generated, then an ending; or a refusal. Raises UnavailableError."""
         ...
 
 

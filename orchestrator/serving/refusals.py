@@ -9,6 +9,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.serving.messages import UnavailableError
@@ -20,8 +21,16 @@ _MAX_PIECE = 200  # characters of the caller's own words in an answer
 _MAX_DEPTH = 4  # steps into the request that a place names
 
 
+OPENAI_PATHS = ("/v1/models", "/v1/completions", "/v1/chat/")
+_OPENAI_TYPES = {401: "authentication_error", 429: "rate_limit_error", 503: "server_error"}
+
+
 class InputsError(ValueError):
     """The task cannot read these inputs, or the model has no answer to them."""
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class BodyLimit:
@@ -53,46 +62,65 @@ def _announced_length(scope: Scope) -> int:
     return int(length) if length.isdigit() else 0
 
 
-def _problem(status: int, detail: str, nearest: NearestBudget | None = None) -> JSONResponse:
+def openai_error(status: int, message: str, code: str | None = None) -> dict[str, Any]:
+    """OpenAI's shape of a refusal."""
+    kind = _OPENAI_TYPES.get(status, "invalid_request_error")
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+def problem(
+    request: HTTPConnection,
+    status: int,
+    detail: str,
+    nearest: NearestBudget | None = None,
+    code: str | None = None,
+) -> JSONResponse:
+    """A refusal, in the shape that the path's clients know."""
     # What the caller wrote may come back in the sentence, and need not be valid Unicode.
     readable = detail.encode("utf-8", "backslashreplace").decode()
-    content = Problem(detail=readable, nearest=nearest).model_dump(exclude_none=nearest is None)
-    return JSONResponse(content, status)
+    if not request.url.path.startswith(OPENAI_PATHS):
+        content = Problem(detail=readable, nearest=nearest).model_dump(exclude_none=nearest is None)
+        return JSONResponse(content, status)
+    status = 400 if status == 422 else status
+    error = openai_error(status, readable, code)
+    if nearest is not None:
+        error["error"]["nearest"] = nearest.model_dump()
+    return JSONResponse(error, status)
 
 
-async def _unknown_name(_: Request, error: Exception) -> JSONResponse:
-    return _problem(404, str(error))
+async def _unknown_name(request: Request, error: Exception) -> JSONResponse:
+    return problem(request, 404, str(error), code="model_not_found")
 
 
-async def _unprocessable(_: Request, error: Exception) -> JSONResponse:
-    return _problem(422, str(error))
+async def _unprocessable(request: Request, error: Exception) -> JSONResponse:
+    return problem(request, 422, str(error), code=getattr(error, "code", None))
 
 
-async def _nothing_fits(_: Request, error: Exception) -> JSONResponse:
+async def _nothing_fits(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, NothingFitsError)
     nearest = error.nearest
     budget = NearestBudget(max_cost=dict(nearest.max_cost), min_quality=nearest.min_quality)
-    return _problem(422, str(error), budget)
+    return problem(request, 422, str(error), budget)
 
 
-async def _invalid(_: Request, error: Exception) -> JSONResponse:
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     mistakes = list(error.errors())
     sentences = [_sentence(mistake) for mistake in mistakes[:_MAX_MISTAKES]]
     if len(mistakes) > _MAX_MISTAKES:
         sentences.append(f"and {len(mistakes) - _MAX_MISTAKES} more")
-    return _problem(422, "; ".join(sentences))
+    return problem(request, 422, "; ".join(sentences))
 
 
-async def _http(_: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    response = _problem(error.status_code, error.detail)
+    response = problem(request, error.status_code, error.detail)
     response.headers.update(error.headers or {})
     return response
 
 
-async def _unavailable(_: Request, error: Exception) -> JSONResponse:
-    return _problem(503, str(error))
+async def _unavailable(request: Request, error: Exception) -> JSONResponse:
+    return problem(request, 503, str(error))
 
 
 HANDLERS: dict[type[Exception], Any] = {

@@ -11,7 +11,7 @@ from store.frontiers.frontier import Direction
 from sweeps.trial import Metrics
 
 NAME_LENGTH = 200
-_Name = Annotated[str, Field(max_length=NAME_LENGTH)]
+Name = Annotated[str, Field(max_length=NAME_LENGTH)]
 _Cost = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 
 
@@ -19,41 +19,48 @@ def _kind_of_cost(value: Any) -> str:
     return "metrics" if isinstance(value, dict) else "number"
 
 
-class _Closed(BaseModel):
+MaxCost = Annotated[
+    Annotated[
+        Annotated[_Cost, Tag("number")]
+        | Annotated[dict[Name, _Cost], Tag("metrics"), Field(min_length=1, max_length=32)],
+        Discriminator(_kind_of_cost),
+    ]
+    | None,
+    Field(
+        description="Largest measured cost, above 0: a number limits the workload's first "
+        "minimised objective (for `flops` and `kv` the fraction of the uncompressed model's), an "
+        "object limits the metrics it names."
+    ),
+]
+MinQuality = Annotated[
+    Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)] | None,
+    Field(description="Smallest measured quality, 0 to 1."),
+]
+
+
+class Closed(BaseModel):
+    """Immutable, without unknown fields."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class PredictRequest(_Closed):
+class PredictRequest(Closed):
     """One example and what its answer may cost."""
 
-    workload: _Name | None = Field(
+    workload: Name | None = Field(
         default=None, description="May be left out where only one is served."
     )
     inputs: dict[str, JsonValue] = Field(
         description="One example as the workload's task takes it; `example` numbers the task's own."
     )
-    max_cost: (
-        Annotated[
-            Annotated[_Cost, Tag("number")]
-            | Annotated[dict[_Name, _Cost], Tag("metrics"), Field(min_length=1, max_length=32)],
-            Discriminator(_kind_of_cost),
-        ]
-        | None
-    ) = Field(
-        default=None,
-        description="Largest measured cost, above 0: a number limits the workload's first "
-        "minimised objective (for `flops` and `kv` the fraction of the uncompressed model's), an "
-        "object limits the metrics it names.",
-    )
-    min_quality: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)] | None = (
-        Field(default=None, description="Smallest measured quality, 0 to 1.")
-    )
-    configuration: _Name | None = Field(
+    max_cost: MaxCost = None
+    min_quality: MinQuality = None
+    configuration: Name | None = Field(
         default=None, description="Trial id of one configuration, instead of a budget."
     )
 
 
-class ConfigurationCard(_Closed):
+class ConfigurationCard(Closed):
     """A configuration as people name it."""
 
     trial: str
@@ -78,7 +85,7 @@ class ConfigurationCard(_Closed):
         )
 
 
-class Prediction(_Closed):
+class Prediction(Closed):
     """An answer, who gave it, and what was measured when it was chosen for the frontier."""
 
     workload: str
@@ -90,14 +97,14 @@ class Prediction(_Closed):
     """Time in the model and the task for this request."""
 
 
-class FrontierEntry(_Closed):
+class FrontierEntry(Closed):
     """A configuration with its measured numbers."""
 
     configuration: ConfigurationCard
     measured: Metrics
 
 
-class FrontierWorkload(_Closed):
+class FrontierWorkload(Closed):
     """A workload and what can be chosen in it."""
 
     workload: str
@@ -121,20 +128,20 @@ class FrontierWorkload(_Closed):
         )
 
 
-class FrontierQuery(_Closed):
+class FrontierQuery(Closed):
     """Which part of the frontier."""
 
-    workload: _Name | None = Field(default=None, description="Only this one.")
+    workload: Name | None = Field(default=None, description="Only this one.")
 
 
-class Frontier(_Closed):
+class Frontier(Closed):
     """Everything that can be chosen."""
 
     sweep: str
     workloads: list[FrontierWorkload]
 
 
-class Answers(_Closed):
+class Answers(Closed):
     """Answers to a question, one per workload."""
 
     sweep: str
@@ -143,7 +150,7 @@ class Answers(_Closed):
     """Numbers and, in `unanswered`, why a workload has no answer."""
 
 
-class Health(_Closed):
+class Health(Closed):
     """Every model just answered an example of its task."""
 
     status: Literal["ok"] = "ok"
@@ -154,14 +161,14 @@ class Health(_Closed):
     """Models in memory; configurations that share weights share one."""
 
 
-class NearestBudget(_Closed):
+class NearestBudget(Closed):
     """The nearest budget that some configuration fits, ready to be sent."""
 
     max_cost: dict[str, float]
     min_quality: float | None
 
 
-class Problem(_Closed):
+class Problem(Closed):
     """Why there is no answer."""
 
     detail: str

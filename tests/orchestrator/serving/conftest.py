@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import uvicorn
 
 from orchestrator.measurement.trial import run_trial
+from orchestrator.serving.analyst import Analyst
 from orchestrator.serving.engine import Engine
+from orchestrator.serving.http import build_http
+from orchestrator.serving.messages import Answer, Continuation, Event, Refusal, TextCard
 from orchestrator.serving.release import Release, release_of
 from store.repository import Store
 from sweeps.load import load_sweep
@@ -31,6 +38,17 @@ workloads:
     task: {id: recall, num_examples: 8, batch_size: 8}
     backbone: llama-recall
     methods: [identity, snapkv, recent-window]
+  bytes:
+    task: {id: text, num_examples: 8, batch_size: 8, context_length: 64}
+    backbone: llama-text
+    methods: [identity, knorm]
+    keep: [1.0, 0.25]
+  pictures:
+    task: {id: vqa, num_examples: 8, batch_size: 8}
+    backbone: llava-scenes
+    methods: [identity, divprune]
+    keep: [1.0, 0.25]
+    objectives: {quality: maximize, flops: minimize}
 """
 
 
@@ -76,3 +94,38 @@ def release(store: Store) -> Release:
 def engine(release: Release, one_thread: None) -> Engine:
     """The models of the release, in this process."""
     return Engine(release)
+
+
+class InProcess:
+    """The engine without Ray between it and the HTTP side."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def predict(self, trial: str, inputs: dict[str, Any]) -> Answer | Refusal:
+        return self._engine.predict(trial, inputs)
+
+    async def probe(self) -> int:
+        return self._engine.probe()
+
+    async def text_cards(self) -> dict[str, TextCard]:
+        return self._engine.text_cards()
+
+    def complete(self, trial: str, continuation: Continuation) -> AsyncIterator[Event]:
+        return self._engine.complete(trial, continuation)
+
+
+@pytest.fixture(scope="session")
+def local_url(release: Release, store: Store, engine: Engine) -> Iterator[str]:
+    """The HTTP side over a real socket, without Ray."""
+    api = build_http(release, InProcess(engine), Analyst(store.url, release.sweep))
+    config = uvicorn.Config(api, port=0, log_level="error")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()

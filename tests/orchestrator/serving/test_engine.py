@@ -49,9 +49,9 @@ def test_configurations_change_answers(engine, release) -> None:
 
 def test_weights_are_in_memory_once(engine, release) -> None:
     weights = {(spec.backbone.fingerprint, spec.backbone.dtype) for spec in specs(release)}
-    assert engine.num_backbones == len(weights) == 2
+    assert engine.num_backbones == len(weights) == 4
     assert len(specs(release)) > len(weights)
-    assert engine.probe() == 2
+    assert engine.probe() == 4
 
 
 def test_threads_do_not_see_each_other(engine, release) -> None:

@@ -20,6 +20,8 @@ def test_a_release_holds_each_workloads_frontier_with_its_numbers(store, release
     assert [(w.name, w.first_cost) for w in release.workloads] == [
         ("digits", "flops"),
         ("recall", "kv"),
+        ("bytes", "kv"),
+        ("pictures", "flops"),
     ]
     for workload in release.workloads:
         points = store.points(release.sweep, workload.name)

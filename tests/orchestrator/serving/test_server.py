@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import openai
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode, checks
 
 from orchestrator.serving import Release, serve_sweep
-from orchestrator.serving.http import CONFIGURATION_HEADER, MAX_BODY_BYTES
+from orchestrator.serving.http import MAX_BODY_BYTES
 from orchestrator.serving.messages import Answer
+from orchestrator.serving.points import CONFIGURATION_HEADER
 from store.questions.answers import ask
 from store.questions.asked import BestQuestion
 from store.repository import Store
@@ -91,15 +93,15 @@ def test_it_is_healthy_when_every_model_answers(client, release) -> None:
     assert answer.json() == {
         "status": "ok",
         "sweep": release.sweep,
-        "workloads": ["digits", "recall"],
+        "workloads": ["digits", "recall", "bytes", "pictures"],
         "configurations": sum(len(w.configurations) for w in release.workloads),
-        "backbones": 2,
+        "backbones": 4,
     }
 
 
 def test_the_frontier_is_shown_with_its_measured_numbers(client, release) -> None:
     whole = client.get("/v1/frontier").json()
-    assert [w["workload"] for w in whole["workloads"]] == ["digits", "recall"]
+    assert [w["workload"] for w in whole["workloads"]] == ["digits", "recall", "bytes", "pictures"]
     (recall,) = client.get("/v1/frontier", params={"workload": "recall"}).json()["workloads"]
     assert recall == whole["workloads"][1]
     assert recall["first_cost"] == "kv"
@@ -153,7 +155,7 @@ def test_a_budget_that_nothing_fits_gets_the_nearest(client) -> None:
     [
         ({"workload": "digit"}, 404, "did you mean 'digits'"),
         ({"configuration": "0123"}, 404, "unknown configuration '0123'"),
-        ({"workload": None}, 422, "choices: digits, recall"),
+        ({"workload": None}, 422, "choices: bytes, digits, pictures, recall"),
         ({"workload": "x" * 201}, 422, "workload: "),
         ({"inputs": None}, 422, "inputs: "),
         ({"inputs": {"exmple": 7}}, 422, "exactly one of example, pixel_values"),
@@ -240,6 +242,12 @@ def test_other_mistakes_are_4xx(client, method, path, status) -> None:
         (GenerationMode.NEGATIVE, "POST", "/v1/predict"),
         (GenerationMode.POSITIVE, "POST", "/v1/questions"),
         (GenerationMode.NEGATIVE, "POST", "/v1/questions"),
+        (GenerationMode.POSITIVE, "GET", "/v1/models"),
+        (GenerationMode.POSITIVE, "GET", "/v1/models/{name}"),
+        (GenerationMode.POSITIVE, "POST", "/v1/completions"),
+        (GenerationMode.NEGATIVE, "POST", "/v1/completions"),
+        (GenerationMode.POSITIVE, "POST", "/v1/chat/completions"),
+        (GenerationMode.NEGATIVE, "POST", "/v1/chat/completions"),
     ],
 )
 def test_the_openapi_document_is_kept(document, mode, method, path) -> None:
@@ -285,7 +293,7 @@ def test_a_question_without_an_answer_says_why(client, question, status, words) 
 def test_the_examples_in_the_openapi_document_work(client) -> None:
     body = client.get("/openapi.json").json()["paths"]["/v1/predict"]["post"]["requestBody"]
     examples = body["content"]["application/json"]["examples"]
-    assert set(examples) == {"digits", "recall"}
+    assert set(examples) == {"digits", "recall", "bytes", "pictures"}
     for example in examples.values():
         assert client.post("/v1/predict", json=example["value"]).status_code == 200
 
@@ -302,6 +310,20 @@ def test_a_killed_replica_fails_no_request(server: Server) -> None:
         assert set(statuses) == {200}
     (after,) = replicas(server.process.pid)
     assert after != before
+
+
+def test_a_stream_outlives_its_replica(server: Server) -> None:
+    asked = {"model": "bytes:auto", "prompt": "import os\n\n\ndef ", "max_tokens": 600}
+    url = f"{server.client.base_url}/v1"
+    with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client:
+        whole = client.completions.create(**asked)
+        (before,) = replicas(server.process.pid)
+        stream = client.completions.create(**asked, stream=True)
+        first = [next(stream).choices[0].text for _ in range(3)]
+        os.kill(before, signal.SIGKILL)
+        rest = [chunk.choices[0].text for chunk in stream]
+    assert "".join(first + rest) == whole.choices[0].text
+    assert replicas(server.process.pid) != [before]
 
 
 def test_ctrl_c_ends_it_cleanly(server: Server) -> None:
