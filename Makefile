@@ -26,6 +26,7 @@ bench: .venv/.dev  ## uncertainty, races, engine overhead, real speed-ups, timin
 
 torture: .venv/.dev  ## what must not break, for longer than `make test` has time
 	$(BIN)/python -m tests.torture.sweep_files --count 10000
+	$(BIN)/python -m tests.torture.kill_matrix --trials 200 --instants 20
 
 fidelity: .fidelity/.base  ## what kvpress keeps, for the tests to compare our methods with
 	.fidelity/bin/python tests/fidelity/kvpress_indices.py

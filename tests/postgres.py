@@ -11,12 +11,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 
@@ -48,19 +49,53 @@ class PostgresServer:
             connection.execute(statement)
 
 
+@dataclass
+class MortalServer(PostgresServer):
+    """One that can be killed, and started again on the same data."""
+
+    folder: Path = Path()
+    stack: ExitStack = field(default_factory=ExitStack)
+
+    def kill(self) -> None:
+        """The server's first process, at once and without a word; the others follow it."""
+        first = psutil.Process(int((self.folder / "data/postmaster.pid").read_text().split()[0]))
+        others = first.children(recursive=True)
+        first.kill()
+        psutil.wait_procs(others, timeout=60)
+
+    def revive(self) -> None:
+        """Returns when it answers."""
+        _wait_until_ready(self.stack.enter_context(_serve(self.folder, self.port)), self.port)
+
+
 @contextmanager
 def running() -> Iterator[PostgresServer]:
     """A server in a temporary folder. Skips the test where PostgreSQL is not installed."""
+    with _folder() as folder, ExitStack() as stack:
+        server = PostgresServer(_free_port())
+        _wait_until_ready(stack.enter_context(_serve(folder, server.port)), server.port)
+        yield server
+
+
+@contextmanager
+def mortal() -> Iterator[MortalServer]:
+    """The same, to be killed."""
+    with _folder() as folder, ExitStack() as stack:
+        server = MortalServer(_free_port(), folder=folder, stack=stack)
+        server.revive()
+        yield server
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """An initialised one."""
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
         pytest.skip(f"PostgreSQL is not installed: no {', '.join(missing)} on the PATH")
     folder = Path(tempfile.mkdtemp(prefix="paretoken-postgres-"))
-    port = _free_port()
     try:
         _initialise(folder)
-        with _serve(folder, port) as process:
-            _wait_until_ready(process, port)
-            yield PostgresServer(port)
+        yield folder
     finally:
         shutil.rmtree(folder)
 

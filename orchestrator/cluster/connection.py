@@ -6,9 +6,10 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import psutil
 import ray
 
 OBJECT_STORE_BYTES = 100 * 2**20
@@ -58,11 +59,13 @@ def cluster(address: str | None = None, num_cpus: int | None = None) -> Iterator
 
 def _connect(options: dict[str, Any]) -> None:
     """Ray gives a node of its own 30 s to start; a busy machine may need them more than once."""
+    before = _children()
     for attempts_left in reversed(range(ATTEMPTS)):
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
         except Exception as error:
             ray.shutdown()
+            _end(_children() - before)
             if START_TIMEOUT not in str(error):
                 raise
             if not attempts_left:
@@ -71,6 +74,17 @@ def _connect(options: dict[str, Any]) -> None:
                 ) from error
         else:
             return
+
+
+def _children() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
+def _end(processes: set[psutil.Process]) -> None:
+    """What a node that did not come up has started, and would leave running beside the next."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _local(num_cpus: int | None) -> dict[str, Any]:

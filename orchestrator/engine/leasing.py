@@ -132,6 +132,8 @@ class Leasing:
 
     def take(self, specs: Sequence[TrialSpec]) -> list[TrialSpec]:
         """Those that are ours to run; the others are waited for."""
+        if not specs:
+            return []
         by_id = {spec.id: spec for spec in specs}
         mine = {trial for trial, _ in self._take((trial, THE_TRIAL) for trial in by_id)}
         # Somebody may have run it and left between our look at the store and our lease.

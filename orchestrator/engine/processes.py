@@ -11,6 +11,8 @@ import os
 from pathlib import Path
 from uuid import uuid4
 
+import psutil
+
 _STATE, _STARTED = 0, 19
 """Fields of ``/proc/PID/stat`` after the command's name."""
 
@@ -37,12 +39,14 @@ def has_ended(at: str, who: str) -> bool:
         return False
     number, started = who.split()
     fields = _stat(int(number))
-    return not fields or fields[_STATE] in "ZX" or fields[_STARTED] != started
+    if not fields:  # or another user's, and hidden
+        return not psutil.pid_exists(int(number))
+    return fields[_STATE] in "ZX" or fields[_STARTED] != started
 
 
 def _stat(pid: int) -> list[str]:
-    """What the system tells about a process; nothing if there is none."""
+    """What the system tells about a process; nothing if there is none, or it is hidden."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:
         return []

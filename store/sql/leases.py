@@ -25,7 +25,6 @@ from sqlalchemy import (
     insert,
     or_,
     select,
-    tuple_,
     update,
 )
 
@@ -38,9 +37,6 @@ from sweeps.trial import TrialState
 Work = tuple[str, int]
 """A trial and a batch size to time it at, or 0 for the trial itself."""
 THE_TRIAL = 0
-
-_PAIRS = 5_000
-"""In one statement, with two values each."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +91,10 @@ class Leases:
             {"trial_id": trial, "batch": batch, "driver_id": driver_id, "begun": False}
             for trial, batch in wanted
         ]
-        own = select(Lease.trial_id, Lease.batch).where(Lease.driver_id == driver_id)
         with self._database.write() as connection:
             insert_new(connection, Lease, rows)
-            held = {(trial, batch) for trial, batch in connection.execute(own)}
-        return held.intersection(wanted)
+            holders = _holders(connection, wanted)
+        return {each for each, driver in holders.items() if driver == driver_id}
 
     def partners(self) -> list[Partner]:
         """All drivers that have not left."""
@@ -109,14 +104,8 @@ class Leases:
 
     def holders(self, work: Iterable[Work]) -> dict[Work, str]:
         """Driver ids by what they hold of ``work``."""
-        query = select(Lease.trial_id, Lease.batch, Lease.driver_id)
-        found: dict[Work, str] = {}
         with self._database.read() as connection:
-            for portion in portions(work, _PAIRS):
-                among = tuple_(Lease.trial_id, Lease.batch).in_(portion)
-                rows = connection.execute(query.where(among))
-                found.update(((trial, batch), driver) for trial, batch, driver in rows)
-        return found
+            return _holders(connection, set(work))
 
     def bury(self, partner: Partner) -> list[str] | None:
         """End a driver that is gone, if its beat has not moved; None if it has, or others did.
@@ -161,6 +150,15 @@ class Leases:
             if ends:
                 connection.execute(insert(OutboxRow), ends)
             return len({(id_, "") for id_, _ in left} | outbox.behind(connection))
+
+
+def _holders(connection: Connection, work: Collection[Work]) -> dict[Work, str]:
+    query = select(Lease.trial_id, Lease.batch, Lease.driver_id)
+    found: dict[Work, str] = {}
+    for portion in portions({trial for trial, _ in work}):
+        for trial, batch, driver in connection.execute(query.where(Lease.trial_id.in_(portion))):
+            found[trial, batch] = driver
+    return {each: found[each] for each in work if each in found}
 
 
 def _never_ended(connection: Connection, alive: Collection[str]) -> list[tuple[int, str]]:

@@ -159,6 +159,10 @@ def test_a_killed_driver_loses_and_repeats_nothing(
     assert resumed["planned"] == TRIALS
     assert resumed["reused"] >= done
     assert resumed["reused"] + resumed["measured"] == TRIALS
+    found = resumed["reconciliation"]
+    assert found["finished"] == resumed["reused"]
+    assert [name.rpartition(":")[2] for name in found["dead"]] == [str(driver.pid)]
+    assert 0 < found["repaired"] <= 1 + TRIALS
     require_every_trial_once(url, TRIALS)
 
 
