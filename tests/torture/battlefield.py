@@ -17,8 +17,8 @@ from typing import Any
 
 import psutil
 
-from store.leases import Leases
 from store.repository import Store
+from store.sql.leases import Leases
 from sweeps.load import load_sweep
 from sweeps.plan import plan
 from sweeps.times import TIME_METRICS
