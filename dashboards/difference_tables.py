@@ -20,6 +20,7 @@ _TITLES = {
     "new": "To measure",
     "open": "To measure, planned before",
     "failed": "To try again",
+    "impossible": "Impossible, as it turned out",
     "reused": "Reused",
     "retired": "Retired, no longer in the file; what they measured stays stored",
 }
@@ -33,7 +34,7 @@ def difference_rows(found: Difference, num_impossible: int) -> Json:
         "stored": found.stored,
         "to_measure": counts["new"] + counts["open"] + counts["failed"],
         **{fate: counts[fate] for fate in _TITLES},
-        "impossible": num_impossible,
+        "impossible": num_impossible + counts["impossible"],
         "trials": [{**change._asdict(), "fate": change.fate.value} for change in found.changes],
     }
 

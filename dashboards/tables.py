@@ -15,6 +15,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from dashboards.cost_tables import COSTS_LEGEND, costs_table
+from dashboards.failure_tables import failure_groups, failures_table
 from dashboards.fitting import Column, FittingTable
 from dashboards.race_tables import saving
 from dashboards.rows import QUALITY, Row, variant_labels
@@ -108,18 +109,21 @@ def _frontier_columns(rows: Sequence[Row]) -> list[Column]:
 
 
 def status_rows(store: Store, sweep: str | None = None) -> list[Json]:
-    """Every sweep as a JSON object; with a name, only that one, what failed in it, and its race.
+    """Every sweep as a JSON object, with what failed in it by kind.
+
+    With a name, only that one, with each trial that failed or was impossible, and its race.
 
     Raises ValueError for a name that the store does not know.
     """
     from store.sql.untimed import untimed
 
-    failures = []
-    if sweep is not None:
-        failures = [*store.failures(sweep), *store.failed_timings(sweep)]
     chosen = [each for each in store.sweeps() if sweep in (None, each.name)]
     rows = [_status_row(each, len(untimed(store, each.name))) for each in chosen]
+    for each, row in zip(chosen, rows, strict=True):
+        if sweep is not None or each.failed:
+            row["failure_groups"] = failure_groups(each.name, store.failed_attempts(each.name))
     if sweep is not None:
+        failures = [*store.failures(sweep), *store.failed_timings(sweep)]
         rows[0]["failures"] = [{**asdict(each), "kind": each.kind.value} for each in failures]
         if store.spec(sweep).get("search", {}).get("strategy") == "race":
             from store.races.race_rows import race_rows
@@ -150,9 +154,11 @@ def status_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         Column("utilisation", [_fraction(row["utilisation"]) for row in rows], 50),
         Column("updated (UTC)", [_minute(row["updated"]) for row in rows], 70, "left"),
     ]
-    failures = [failure for row in rows for failure in row.get("failures", ())]
+    groups = [group for row in rows for group in row.get("failure_groups", ())]
+    timings = [each for row in rows for each in row.get("failures", ()) if each["timing"]]
     tables: list[RenderableType] = [FittingTable("Sweeps", columns)]
-    tables += [_failures_table(failures)] if failures else []
+    tables += [failures_table(groups)] if groups else []
+    tables += [_timings_table(timings)] if timings else []
     tables += [_race_table(row["race"]) for row in rows if row.get("race")]
     return Group(*tables)
 
@@ -173,12 +179,12 @@ def _ending(place: Mapping[str, Any]) -> str:
     return str(place["reason"].partition(":")[0].partition(", p=")[0])
 
 
-def _failures_table(failures: Sequence[Mapping[str, Any]]) -> FittingTable:
+def _timings_table(failures: Sequence[Mapping[str, Any]]) -> FittingTable:
     sentences = Counter(
         (f["workload"], f["method"], f["kind"], f["error"].strip().splitlines()[0])
         for f in failures
     )
-    return _counted("Failed trials", ("workload", "method", "kind", "error"), sentences)
+    return _counted("Failed timings", ("workload", "method", "kind", "error"), sentences)
 
 
 def plan_rows(plan: Plan, price: Price | Suggestions | None = None) -> Json:

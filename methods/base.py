@@ -14,13 +14,10 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from methods.contexts import TokenContext
+from methods.infeasible import InfeasibleError as InfeasibleError
 from methods.places import Place
 from methods.schedule import Schedule, Uniform
 from methods.transform import TokenTransform
-
-
-class InfeasibleError(ValueError):
-    """A combination that cannot work, found out only while running; the message says why."""
 
 
 class Paper(BaseModel):

@@ -13,6 +13,8 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from methods.infeasible import InfeasibleError
+
 
 class _Schedule(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,7 +84,7 @@ class Progressive(_Schedule):
         last = self.last + num_layers if self.last < 0 else self.last
         _require_layer("last", last, num_layers)
         if self.first > last:
-            raise ValueError(
+            raise InfeasibleError(
                 f"progressive schedule starts in layer {self.first} but ends in layer {last} "
                 f"of {num_layers}"
             )
@@ -237,7 +239,7 @@ def num_held(fraction: float, num_tokens: int) -> int:
 
 def _require_layer(name: str, layer: int, num_layers: int) -> None:
     if not 0 <= layer < num_layers:
-        raise ValueError(f"{name} {layer} does not exist: the model has {num_layers} layers")
+        raise InfeasibleError(f"{name} {layer} does not exist: the model has {num_layers} layers")
 
 
 def _layer_at(depth: float, num_layers: int) -> int:

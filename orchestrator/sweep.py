@@ -259,9 +259,10 @@ def _report(
     started: float,
 ) -> SweepReport:
     pool = outcome.pool
+    infeasible = len(store.infeasible(search.trials))
     return SweepReport(
         sweep=spec.name,
-        planned=search.planned,
+        planned=search.planned - infeasible,
         reused=search.reused,
         measured=pool.finished,
         adopted=outcome.adopted,
@@ -270,7 +271,7 @@ def _report(
         disturbed=pool.disturbed,
         timings_failed=pool.timings_failed,
         untimed=len(untimed(store, spec.name)),
-        impossible=len(search.impossible),
+        impossible=len(search.impossible) + infeasible,
         seconds=round(time.perf_counter() - started, 3),
         utilisation=pool.utilisation,
         interrupted=pool.interrupted,

@@ -30,7 +30,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from sweeps.trial import FailureKind, TrialState
+from sweeps.failures import FailureKind, Remedy
+from sweeps.trial import TrialState
 
 
 class OutboxKind(StrEnum):
@@ -87,6 +88,7 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSON(),
         TrialState: _by_value(TrialState),
         FailureKind: _by_value(FailureKind),
+        Remedy: _by_value(Remedy),
         OutboxKind: _by_value(OutboxKind),
     }
 
@@ -217,9 +219,22 @@ class Attempt(Base):
     started_at: Mapped[datetime]
     seconds: Mapped[float]
     worker: Mapped[str] = mapped_column(Text)
+    """Node and process."""
+    device: Mapped[str | None] = mapped_column(Text)
     failure: Mapped[FailureKind | None]
     error: Mapped[str | None] = mapped_column(Text)
+    remedy: Mapped[Remedy | None]
+    """What was done after a failure; None where it was the last attempt of its run."""
     environment_id: Mapped[str] = mapped_column(ForeignKey("paretoken_environments.id"))
+
+    __table_args__ = (
+        Index(
+            "ix_paretoken_attempts_failed",
+            "trial_id",
+            sqlite_where=text("failure IS NOT NULL"),
+            postgresql_where=text("failure IS NOT NULL"),
+        ),
+    )
 
 
 class Measurement(Base):

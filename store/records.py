@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sweeps.failures import FailureKind, Remedy
 from sweeps.times import TIME_METRICS, Times
-from sweeps.trial import FailureKind, Metrics, TrialState
+from sweeps.trial import Metrics, TrialState
 
 Number = int | float
 
@@ -119,6 +120,34 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """An attempt at a planned trial that gave no numbers, whatever came of the trial later."""
+
+    workload: str
+    trial: str
+    method: str
+    keep_label: str
+    schedule: str
+    seed: int
+    state: TrialState | None
+    """Of the trial now; None: it is still to be run."""
+    kind: FailureKind
+    error: str
+    worker: str
+    """Node and process."""
+    device: str | None
+    remedy: Remedy | None
+    """What was done about it."""
+    started_at: datetime
+    """UTC."""
+
+    @property
+    def node(self) -> str:
+        """Where it ran; empty if it never began."""
+        return self.worker.rpartition(":")[0]
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """A planned trial whose last attempt failed."""
 
@@ -131,3 +160,5 @@ class Failure:
     attempts: int
     kind: FailureKind
     error: str
+    timing: bool = False
+    """Whether it is a timing of the trial that failed, at one batch size."""

@@ -21,7 +21,7 @@ from store.database import Database
 from store.frontiers.candidates import Candidates, by_workload
 from store.importing.collection import Collection
 from store.models import Impossible, Outcomes, Sweep, SweepTrial, Trial
-from store.records import AttemptRecord, Failure, Point, SweepStatus
+from store.records import AttemptRecord, FailedAttempt, Failure, Point, SweepStatus
 from store.serialization import ExampleOutcomes, from_parquet, to_parquet
 from store.sql import imports, neighbours, plans, queries, results, timings
 from store.sql.imports import Imported
@@ -377,6 +377,21 @@ class Store:
                 trial: (start, start + timedelta(seconds=seconds)) for trial, start, seconds in rows
             }
 
+    def failed_attempts(self, sweep: str) -> list[FailedAttempt]:
+        """Attempts at trials of the sweep's current plan that gave no numbers, oldest first."""
+        with self._database.read() as connection:
+            query = queries.failed_attempts(plans.sweep_id(connection, sweep))
+            return [FailedAttempt(*row) for row in connection.execute(query)]
+
+    def infeasible(self, trial_ids: Iterable[str]) -> set[str]:
+        """Those of ``trial_ids`` that turned out to be impossible when they were run."""
+        with self._database.read() as connection:
+            return {
+                trial
+                for portion in portions(set(trial_ids))
+                for trial in connection.execute(queries.infeasible(portion)).scalars()
+            }
+
     def failures(self, sweep: str) -> list[Failure]:
         """Trials of the sweep's current plan whose last attempt failed, in its order."""
         with self._database.read() as connection:
@@ -388,7 +403,7 @@ class Store:
         with self._database.read() as connection:
             query = timings.failures(plans.sweep_id(connection, sweep))
             return [
-                Failure(*(*row[:-2], f"timed at batch {row.batch}: {row.error}"))
+                Failure(*(*row[:-2], f"timed at batch {row.batch}: {row.error}", True))
                 for row in connection.execute(query)
             ]
 

@@ -23,6 +23,8 @@ from pydantic import (
 )
 
 from methods.schedule import Schedule
+from sweeps.failures import FailureKind as FailureKind
+from sweeps.failures import Remedy
 from sweeps.times import Times
 
 BASELINE: Final = "identity"
@@ -239,18 +241,8 @@ class TrialState(StrEnum):
 
     FINISHED = "finished"
     FAILED = "failed"
-
-
-class FailureKind(StrEnum):
-    """Why a trial failed."""
-
     INFEASIBLE = "infeasible"
-    VACUOUS = "vacuous"
-    NOT_FINITE = "not-finite"
-    OUT_OF_MEMORY = "out-of-memory"
-    TIMEOUT = "timeout"
-    WORKER_DIED = "worker-died"
-    BUG = "bug"
+    """It turned out to be impossible: like a combination that planning leaves out."""
 
 
 class Metrics(Times):
@@ -316,6 +308,8 @@ class TrialResult:
     """Wall time of the attempt in its worker."""
     worker: str
     """Node and process that ran it."""
+    device: str | None = None
+    """What it ran on: a node's CPU, or a GPU by its UUID; None if nobody knows."""
     metrics: Metrics | None = None
     outcomes: list[float] = field(default_factory=list)
     """Outcome per example, in the task's order."""
@@ -324,5 +318,7 @@ class TrialResult:
     failure: FailureKind | None = None
     error: str | None = None
     """One clear sentence (and a traceback for bugs)."""
+    remedy: Remedy | None = None
+    """What is done about it: the trial runs again. None where this attempt was the last."""
     environment: dict[str, Any] = field(default_factory=dict)
     """Package versions, device, threads, code revision."""

@@ -22,11 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from methods.backbones import attention_tap, decoder_stacks
-from methods.backbones.base import Backbone, Compression, Stage, VacuousCompressionError
+from methods.backbones.base import Backbone, Compression, Stage
 from methods.backbones.cache_compressor import CacheCompressor
 from methods.backbones.sparse_reader import SparseReader
 from methods.backbones.weight_swap import converted
 from methods.decoding._base import Drafter
+from methods.infeasible import InfeasibleError
 from methods.places import Place
 from methods.storage._base import CacheFormat
 
@@ -114,7 +115,7 @@ class LanguageBackbone(Backbone):
             yield
         unused = sum(not layer.ever_packed for layer in layers)
         if unused:
-            raise VacuousCompressionError(
+            raise InfeasibleError(
                 f"{method.id()} left {unused} of {len(layers)} layers' caches in full precision: "
                 f"prompts are shorter than residual {method.residual} and a group of "
                 f"{method.group_size}"
@@ -150,10 +151,11 @@ class LanguageBackbone(Backbone):
     ) -> Iterator[Any]:
         """The cache once ``read(cache)`` has read the prompt and the layers were cut.
 
-        ``num_cached`` of the ``num_prompt`` tokens leave entries. Raises ValueError where none do.
+        ``num_cached`` of the ``num_prompt`` tokens leave entries. Raises InfeasibleError where none
+        do.
         """
         if num_cached < 1:
-            raise ValueError(f"a prompt of {num_prompt} tokens leaves nothing to cache")
+            raise InfeasibleError(f"a prompt of {num_prompt} tokens leaves nothing to cache")
         cache = self._empty_cache(self._layer)
         with self._compressing(cache, num_prompt - num_cached):
             read(cache)

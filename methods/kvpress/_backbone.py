@@ -29,6 +29,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 from methods.backbones.base import Backbone, Compression, Stage, VacuousCompressionError
 from methods.base import InfeasibleError, Method
 from methods.edit._base import Edit
+from methods.infeasible import MissingHereError
 from methods.kvpress._press import Press, table
 from methods.places import Place
 
@@ -54,10 +55,10 @@ class PressedBackbone(Backbone):
 
     @classmethod
     def load(cls, path: str, revision: str | None, dtype: torch.dtype) -> PressedBackbone:
-        """Open a model directory or hub id. Raises InfeasibleError for another kvpress."""
+        """Open a model directory or hub id. Raises MissingHereError for another kvpress."""
         installed, listed = metadata.version("kvpress"), table()["kvpress"]
         if installed != listed:
-            raise InfeasibleError(
+            raise MissingHereError(
                 f"kvpress {installed} is installed, presses of {listed} are known"
             )
         importlib.import_module("kvpress")  # it patches attention, for the baseline as well
@@ -171,7 +172,7 @@ class PressedBackbone(Backbone):
         if not feed_1Q.shape[1]:
             prompt_1T, feed_1Q = prompt_1T[:, :-1], prompt_1T[:, -1:]
         if not prompt_1T.shape[1]:
-            raise ValueError("a prompt of 1 token leaves nothing to cache")
+            raise InfeasibleError("a prompt of 1 token leaves nothing to cache")
         cache = DynamicCache()
         self._unmask()
         with nullcontext() if self._press is None else self._press(self.model):

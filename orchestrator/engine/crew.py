@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,6 +18,9 @@ from orchestrator.engine.worker import Worker, failed, failed_timing, thread_env
 from sweeps.timing import TimingResult, TimingSpec
 from sweeps.trial import FailureKind, Head, TrialResult, TrialSpec
 
+NODE_LABEL = "ray.io/node-id"
+ROOM_SECONDS = 10.0
+"""How long to wait for workers that make room."""
 MAX_STILLBIRTHS = 3
 """Workers in a row that may die before they can take a trial."""
 
@@ -51,6 +54,8 @@ class Job:
 
     specs: list[TrialSpec]
     ref: Any
+    alone: bool = False
+    """Whether nothing else may run on its devices."""
 
     def failures(
         self, kind: FailureKind, error: str, started_at: datetime, seconds: float, worker: str
@@ -84,6 +89,8 @@ class Seat:
     """None until the worker can take trials."""
     devices: frozenset[str] = frozenset()
     """What it computes on; other seats may share it."""
+    node: str = ""
+    """Ray's id of its node."""
     jobs: deque[Job | LaneJob] = field(default_factory=deque)
     held: Affinity | None = None
     head_since: float = 0.0
@@ -102,11 +109,26 @@ class Seat:
         """How long the running job has run, as far as the driver can tell."""
         return time.monotonic() - self.head_since
 
-    def give(self, specs: list[TrialSpec], heads: Mapping[str, Head] | None = None) -> None:
+    @property
+    def device(self) -> str | None:
+        """What it computes on, for people: node, and CPU or GPU."""
+        host = (self.name or "").rpartition(":")[0]
+        labels = (f"{host}/{device.partition('/')[2]}" for device in sorted(self.devices))
+        return ", ".join(labels) or None
+
+    def give(
+        self,
+        specs: list[TrialSpec],
+        heads: Mapping[str, Head] | None = None,
+        *,
+        small_batches: bool = False,
+        alone: bool = False,
+    ) -> None:
         """Hand over a job; ``heads`` are results that its trials can go on from."""
         if not self.jobs:
             self.head_since = time.monotonic()
-        self.jobs.append(Job(specs, self.actor.run.remote(specs, heads)))
+        ref = self.actor.run.remote(specs, heads, small_batches=small_batches, alone=alone)
+        self.jobs.append(Job(specs, ref, alone))
         self.held = affinity(specs[0])
 
     def give_timing(self, spec: TimingSpec) -> None:
@@ -144,6 +166,8 @@ class Crew:
         )(Worker)
         self._functions = runner, timer
         self._stillbirths = 0
+        self._resources = resources
+        self._left_out: set[str] = set()
         self.seats = [self._seat() for _ in range(size)]
 
     @property
@@ -166,13 +190,43 @@ class Crew:
         """Whether any worker holds a job."""
         return any(seat.jobs for seat in self.seats)
 
+    @property
+    def reserved(self) -> frozenset[str]:
+        """Devices on which something runs alone."""
+        jobs = ((seat, seat.jobs[0]) for seat in self.seats if seat.jobs)
+        alone = (seat.devices for seat, job in jobs if isinstance(job, LaneJob) or job.alone)
+        return frozenset().union(*alone)
+
+    @property
+    def room(self) -> float:
+        """How many workers fit on the nodes that are not left out; without limit where all are."""
+        if not self._left_out:
+            return math.inf
+        return sum(map(self._resources.room, nodes(self._left_out)))
+
+    def leave_out(self, node: str) -> bool:
+        """Start no more workers on a node; False if there is no room elsewhere, or it is out."""
+        new = node not in self._left_out
+        if new and any(map(self._resources.room, nodes(self._left_out | {node}))):
+            self._left_out.add(node)
+            return True
+        return False
+
+    def make_room(self, devices: frozenset[str]) -> None:
+        """Have idle workers of these devices forget what they hold, and wait for it."""
+        idle = [seat for seat in self.alive if seat.devices & devices and not seat.jobs]
+        for seat in idle:
+            seat.held = None
+        asked = [seat.actor.make_room.remote() for seat in idle]
+        ray.wait(asked, num_returns=len(asked), timeout=ROOM_SECONDS) if asked else None
+
     def welcome(self, seat: Seat) -> bool:
         """Note that a worker is ready; False if it died before and was replaced.
 
         Raises what importing the runner raised, or RuntimeError where workers keep dying.
         """
         try:
-            seat.name, devices = ray.get(seat.prepared)
+            seat.name, devices, seat.node = ray.get(seat.prepared)
             seat.devices = frozenset(devices)
         except RayActorError as error:
             self._stillbirths += 1
@@ -212,7 +266,9 @@ class Crew:
         self.seats = []
 
     def _seat(self) -> Seat:
-        actor = self._actors.remote(*self._functions)
+        elsewhere = {NODE_LABEL: f"!in({','.join(sorted(self._left_out))})"}
+        options = {"label_selector": elsewhere} if self._left_out else {}
+        actor = self._actors.options(**options).remote(*self._functions)
         return Seat(actor, actor.prepare.remote())
 
 
@@ -247,9 +303,10 @@ def crew_size(resources: Resources, num_trials: int) -> int:
     return min(resources.workers, num_trials)
 
 
-def nodes() -> list[dict[str, float]]:
+def nodes(left_out: Set[str] = frozenset()) -> list[dict[str, float]]:
     """What each living node of the connected cluster has, by Ray's names: ``CPU``, ``GPU``."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    alive = (node for node in ray.nodes() if node["Alive"])
+    return [node["Resources"] for node in alive if node["NodeID"] not in left_out]
 
 
 def _described(total: dict[str, float]) -> str:

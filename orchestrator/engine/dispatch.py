@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from sweeps.trial import TrialSpec
 
@@ -54,9 +54,13 @@ class TrialQueue:
         lane = self._lanes[_choose(waiting, held, list(others))]
         return [lane.popleft() for _ in range(min(limit, len(lane)))]
 
-    def take_suspect(self) -> list[TrialSpec]:
-        """A trial that was put back, for a worker that holds nothing else; empty if none waits."""
-        return [self._lost.popleft()] if self._lost else []
+    def take_suspect(self, fits: Callable[[TrialSpec], bool] = lambda _: True) -> list[TrialSpec]:
+        """A trial that was put back and ``fits`` a worker that holds nothing else, or none."""
+        found = next((spec for spec in self._lost if fits(spec)), None)
+        if found is None:
+            return []
+        self._lost.remove(found)
+        return [found]
 
     def put_back(self, specs: Iterable[TrialSpec]) -> None:
         """Return trials that were taken but did not end."""

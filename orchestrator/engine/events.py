@@ -74,6 +74,10 @@ class PoolReport:
     """Time inside trials by worker process."""
     finished: int = 0
     failed: int = 0
+    infeasible: int = 0
+    """Trials that turned out to be impossible."""
+    remedied: int = 0
+    """Attempts that failed and after which something else was tried."""
     timed: int = 0
     """Timings that gave numbers."""
     disturbed: int = 0
@@ -107,8 +111,12 @@ class PoolReport:
 
     def count(self, result: TrialResult) -> None:
         """Add a durable result."""
-        if result.state is TrialState.FINISHED:
+        if result.remedy is not None:
+            self.remedied += 1
+        elif result.state is TrialState.FINISHED:
             self.finished += 1
+        elif result.state is TrialState.INFEASIBLE:
+            self.infeasible += 1
         else:
             self.failed += 1
         busy = self.busy_seconds.get(result.worker, 0.0)
@@ -131,6 +139,8 @@ _COUNTS = (
     "worker_seconds",
     "finished",
     "failed",
+    "infeasible",
+    "remedied",
     "timed",
     "disturbed",
     "timings_failed",

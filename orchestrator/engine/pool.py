@@ -19,7 +19,9 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -32,8 +34,10 @@ from orchestrator.engine.events import EventKind, OnEvent, PoolEvent, PoolReport
 from orchestrator.engine.feed import Feed
 from orchestrator.engine.interrupts import interrupts
 from orchestrator.engine.lane import Lane
+from orchestrator.engine.remedies import MAX_STRIKES, Remedies
 from orchestrator.engine.staffing import Staffing, WholeCluster
 from orchestrator.engine.writer import SLOW_SECONDS, Recorder, Result
+from sweeps.failures import DONE
 from sweeps.timing import TimingResult, TimingSpec
 from sweeps.trial import FailureKind, TrialResult, TrialSpec
 
@@ -41,8 +45,6 @@ RUN_TRIAL = "orchestrator.measurement.trial:run_trial"
 RUN_TIMING = "orchestrator.measurement.timing:run_timing"
 STORE_LEDGER = "orchestrator.engine.writer:StoreLedger"
 
-MAX_STRIKES = 3
-"""Workers that a trial may take down with it."""
 PREFETCH_BELOW_SECONDS = 2.0
 """Longer trials are not queued behind another: the gap saved is nothing to them, and one could wait
 long while other workers idle."""
@@ -131,6 +133,7 @@ class _Pool:
         self._last_start = time.monotonic() + max_seconds
         self._report = PoolReport(workers=len(crew.seats))
         self._strikes: Counter[str] = Counter()
+        self._remedies = Remedies()
         self._recent: deque[float] = deque(maxlen=15)
         self._first_alive_at = math.inf
         self._counted_at = time.monotonic()
@@ -186,6 +189,7 @@ class _Pool:
             self._step()
             self._end_overdue()
             self._count_workers()
+            self._leave_out()
             self._restaff(self._open)
         self._settle()
         self._count_workers()
@@ -215,7 +219,7 @@ class _Pool:
 
     def _restaff(self, most: int) -> None:
         """Follow what the staffing says; none beyond ``most`` is started that is not there yet."""
-        allowed = self._staffing.workers(self._open)
+        allowed = int(min(self._staffing.workers(self._open), self._crew.room))
         self._crew.resize(min(allowed, max(most, len(self._crew.seats))))
         self._report.workers = max(self._report.workers, len(self._crew.seats))
         if not self._crew.seats and self._open and not self._waits:
@@ -289,6 +293,8 @@ class _Pool:
                 self._tell(EventKind.TIMED, result.trial_id, timing=result)
             else:
                 self._report.count(result)
+                if result.remedy is not None:
+                    continue
                 self._tell(EventKind.RECORDED, result.trial_id, result)
                 self._follow(result)
         if self._recorder.mirrored > mirrored:
@@ -304,8 +310,9 @@ class _Pool:
         """Give every idle worker a job, then one to wait behind it."""
         seats = [seat for seat in self._crew.alive if not seat.leaving]
         for seat in seats:
-            if not seat.jobs:
-                self._give(seat, self._queue.take_suspect() or self._take_for(seat))
+            if not seat.jobs and not seat.devices & self._crew.reserved:
+                suspect = self._queue.take_suspect(partial(self._fits, seat))
+                self._give(seat, suspect or self._take_for(seat))
         for seat in seats:
             if len(seat.jobs) == 1 and self._may_wait_behind(seat.jobs[0]):
                 self._give(seat, self._take_for(seat))
@@ -318,9 +325,25 @@ class _Pool:
         if self._feed is not None:
             specs = list(self._feed.due(specs))
         if specs:
-            seat.give(specs, self._feed.heads(specs) if self._feed is not None else None)
+            heads = self._feed.heads(specs) if self._feed is not None else None
+            small, alone = (
+                any(ask(spec.id) for spec in specs)
+                for ask in (self._remedies.small_batches, self._remedies.alone)
+            )
+            if alone:
+                self._crew.make_room(seat.devices)
+            seat.give(specs, heads, small_batches=small, alone=alone)
         for spec in specs:
             self._tell(EventKind.STARTED, spec.id)
+
+    def _fits(self, seat: Seat, spec: TrialSpec) -> bool:
+        """Whether a trial that was put back may run there now, as its remedy wants it."""
+        if self._remedies.alone(spec.id) and seat.devices & self._crew.working:
+            return False
+        if not self._remedies.avoids(spec.id, seat.node):
+            return True
+        others = (each for each in self._crew.alive if not each.leaving)
+        return all(self._remedies.avoids(spec.id, each.node) for each in others)
 
     def _may_wait_behind(self, running: Job | LaneJob) -> bool:
         """Not when the rest would leave workers idle, and not behind a suspect."""
@@ -346,11 +369,26 @@ class _Pool:
             else:
                 self._bury(seat, error)
         else:
-            seat.done()
-            for result in results:
-                if isinstance(result, TrialResult):
-                    self._recent.append(result.seconds)
+            self._take(seat, seat.done(), results)
+            if any(result.failure is FailureKind.DEVICE_FAULT for result in results):
+                self._replace(seat, "its device is at fault")
+
+    def _take(self, seat: Seat, job: Job | LaneJob, results: Sequence[Result]) -> None:
+        """Record what came of a job's trials, in their order; where a remedy is left, try it."""
+        specs: Sequence[TrialSpec | TimingSpec] = job.specs
+        for spec, result in zip(specs, results, strict=True):
+            if isinstance(spec, TimingSpec) or isinstance(result, TimingResult):
                 self._recorder.add(result)
+                continue
+            remedy = self._remedies.after(spec, result, seat.node)
+            place = result.device or seat.device
+            self._recorder.add(replace(result, remedy=remedy, device=place))
+            if remedy is None:
+                self._recent.append(result.seconds)
+                continue
+            self._queue.put_back([spec])
+            self._report.requeued += 1
+            self._tell(EventKind.REQUEUED, spec.id, detail=f"{result.failure}: {DONE[remedy]}")
 
     def _bury(self, seat: Seat, error: RayError) -> None:
         """A worker is gone: its running job is the suspect, what waited behind is not."""
@@ -358,9 +396,12 @@ class _Pool:
         suspects = seat.jobs[0].specs
         if len(suspects) == 1:
             self._strikes[suspects[0].id] += 1
-            if self._strikes[suspects[0].id] >= MAX_STRIKES:
-                sentence = f"took down {MAX_STRIKES} workers, the last like this: {reason}"
-                self._fail(seat, FailureKind.WORKER_DIED, sentence)
+            struck = self._strikes[suspects[0].id]
+            last = struck >= MAX_STRIKES
+            sentence = f"took down {struck} workers, the last like this: {reason}"
+            if last or isinstance(seat.jobs[0], Job):
+                text = sentence if last else f"took its worker down: {reason}"
+                self._fail(seat, _kind_of_death(reason), text)
         self._replace(seat, reason)
 
     def _end_overdue(self) -> None:
@@ -376,8 +417,15 @@ class _Pool:
         """End the running job's trials without numbers."""
         seconds = seat.head_seconds
         started_at = datetime.now(UTC) - timedelta(seconds=seconds)
-        for result in seat.done().failures(kind, error, started_at, seconds, seat.name or ""):
-            self._recorder.add(result)
+        job = seat.done()
+        self._take(seat, job, job.failures(kind, error, started_at, seconds, seat.name or ""))
+
+    def _leave_out(self) -> None:
+        """Work no longer on nodes that spoil everything."""
+        for node in self._remedies.faulty_nodes:
+            if self._crew.leave_out(node):
+                for seat in [each for each in self._crew.seats if each.node == node]:
+                    self._replace(seat, "its node is left out: workers keep dying there")
 
     def _replace(self, seat: Seat, reason: str) -> None:
         """End a worker, start another, and queue again what it still held."""
@@ -416,6 +464,11 @@ class _Pool:
     ) -> None:
         workers = len(self._crew.alive)
         self._on_event(PoolEvent(kind, workers, trial_id, result, detail, **timing))
+
+
+def _kind_of_death(reason: str) -> FailureKind:
+    memory = "memory pressure" in reason or "(OOM)" in reason
+    return FailureKind.OUT_OF_MEMORY if memory else FailureKind.WORKER_DIED
 
 
 def _reason(error: RayError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +13,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import ray
+
 from orchestrator.measurement import device
 from sweeps.timing import TimingResult, TimingSpec
 from sweeps.trial import FailureKind, Head, TrialResult, TrialSpec, TrialState
 
 Runner = Callable[..., TrialResult]
-"""From a trial, and a head where there is one, to its result."""
+"""From a trial, and a head where there is one, to its result; ``small_batches=True`` comes only
+after memory was short."""
 Timer = Callable[[TimingSpec], TimingResult]
 
 THREAD_VARIABLES = (
@@ -51,17 +55,34 @@ class Worker:
     def __init__(self, runner: str, timer: str) -> None:
         self._runner, self._timer = runner, timer
 
-    def prepare(self) -> tuple[str, tuple[str, ...]]:
-        """Import the runner; returns the worker's name and the devices that it computes on."""
+    def prepare(self) -> tuple[str, tuple[str, ...], str]:
+        """Import the runner; returns the worker's name, the devices that it computes on, and Ray's
+        id of its node."""
         self._run: Runner = named(self._runner)
-        return f"{platform.node()}:{os.getpid()}", device.devices()
+        name = f"{platform.node()}:{os.getpid()}"
+        return name, device.devices(), ray.get_runtime_context().get_node_id()
 
     def run(
-        self, specs: Sequence[TrialSpec], heads: Mapping[str, Head] | None = None
+        self,
+        specs: Sequence[TrialSpec],
+        heads: Mapping[str, Head] | None = None,
+        *,
+        small_batches: bool = False,
+        alone: bool = False,
     ) -> list[TrialResult]:
-        """One result per spec, in order; an exception is a result too. ``heads`` by trial id."""
-        with device.shared(device.devices()):
-            return [self._run_one(spec, (heads or {}).get(spec.id)) for spec in specs]
+        """One result per spec, in order; an exception is a result too. ``heads`` by trial id.
+
+        ``alone`` keeps other sweeps off the device meanwhile, as for a timing.
+        """
+        options = {"small_batches": True} if small_batches else {}
+        with (device.alone if alone else device.shared)(device.devices()):
+            return [self._run_one(spec, (heads or {}).get(spec.id), options) for spec in specs]
+
+    def make_room(self) -> None:
+        """Forget what is kept for the next trial, because another worker needs the memory."""
+        runner = sys.modules.get("orchestrator.measurement.trial")
+        if runner is not None:
+            runner.let_go()
 
     def time(self, specs: Sequence[TimingSpec]) -> list[TimingResult]:
         """One result per spec, with the device to itself as far as sweeps go.
@@ -72,10 +93,12 @@ class Worker:
         with device.alone(device.devices()):
             return [self._time_one(spec) for spec in specs]
 
-    def _run_one(self, spec: TrialSpec, head: Head | None) -> TrialResult:
+    def _run_one(
+        self, spec: TrialSpec, head: Head | None, options: Mapping[str, bool]
+    ) -> TrialResult:
         started_at, started = datetime.now(UTC), time.perf_counter()
         try:
-            return self._run(spec) if head is None else self._run(spec, head)
+            return self._run(spec, *([] if head is None else [head]), **options)
         except Exception as error:
             summary = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
             seconds = time.perf_counter() - started

@@ -21,6 +21,7 @@ from methods.backbones.base import Backbone
 from methods.base import InfeasibleError
 from orchestrator.measurement import trial
 from orchestrator.measurement.energy import joules_of
+from orchestrator.measurement.failing import failure_of
 from orchestrator.measurement.latency import PairedLatency, measure_latency, percentile, seconds_of
 from orchestrator.measurement.surroundings import watched
 from sweeps.tasks.base import Task
@@ -44,24 +45,17 @@ def run_timing(spec: TimingSpec) -> TimingResult:
     try:
         measured = _measured(spec)
     except Exception as error:
-        measured = trial.failure_of(error)
+        measured = failure_of(error)
     return TimingResult(
         trial_id=spec.trial.id,
         batch=spec.batch,
         started_at=started_at,
         seconds=time.perf_counter() - started,
         worker=f"{platform.node()}:{os.getpid()}",
-        device=device_label(),
+        device=trial.device_label(),
         environment=trial.environment(),
         **measured,
     )
-
-
-def device_label() -> str:
-    """The device of this process, for people: node, and CPU or GPU."""
-    if not torch.cuda.is_available():
-        return f"{platform.node()}/cpu"
-    return f"{platform.node()}/gpu-{torch.cuda.get_device_properties().uuid}"
 
 
 @dataclass

@@ -9,7 +9,6 @@ import os
 import platform
 import statistics
 import time
-import traceback
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -22,15 +21,12 @@ from transformers import AutoConfig
 from transformers.utils import logging as transformers_logging
 
 from methods import registry as methods_registry
-from methods.backbones.base import (
-    Backbone,
-    Compression,
-    VacuousCompressionError,
-    watched_history,
-)
+from methods.backbones.base import Backbone, Compression, watched_history
 from methods.backbones.registry import adapter_for
-from methods.base import InfeasibleError, Method
+from methods.base import Method
+from methods.infeasible import MissingHereError
 from orchestrator.measurement.cost import Cost, measure_cost
+from orchestrator.measurement.failing import failure_of, free_memory, state_of, where_not_finite
 from orchestrator.measurement.provenance import revision
 from sweeps.models import location, missing, unchanged
 from sweeps.tasks import registry as tasks_registry
@@ -48,32 +44,46 @@ from sweeps.trial import (
 )
 
 PACKAGES = ("paretoken", "torch", "transformers", "numpy")
+SMALLER = 4
+"""Into how many parts a batch is split at least, where memory is short."""
 EXTRAS = ("kvpress",)
 """Noted where an environment has them."""
 
 
-def run_trial(spec: TrialSpec, head: Head | None = None) -> TrialResult:
+def run_trial(
+    spec: TrialSpec, head: Head | None = None, *, small_batches: bool = False
+) -> TrialResult:
     """Measure one trial; an expected failure comes back as a result and the process lives on.
 
     Stages, cheapest knowledge first: load, cost, quality. Model, data and the baseline's cost are
     kept for the next trial of this process. Apart from the compressor's time, which is taken while
     other trials run, the numbers depend on ``spec`` alone; a ``head`` saves work and changes none
     of them. Latency is another matter: :func:`orchestrator.measurement.timing.run_timing`.
+
+    With ``small_batches`` answers are judged on a few examples at a time, as on a device that is
+    short of memory. Costs are counted on the same batch as ever, so that they are the same numbers;
+    outcomes are those of the same padded examples, equal up to the rounding of kernels that work
+    differently on other shapes (within 1e-5 on a CPU in float32). Where a method draws at random
+    anew for every pass or keeps something between passes, whole batches are judged all the same.
     """
     started_at, started = datetime.now(UTC), time.perf_counter()
     measured: dict[str, Any]
     try:
-        metrics, outcomes = _measure(spec, head)
+        metrics, outcomes = _measure(spec, head, small_batches)
         measured = {"state": TrialState.FINISHED, "metrics": metrics, "outcomes": outcomes}
         measured["clusters"] = build_task(spec).clusters() if outcomes else []
     except Exception as error:
-        measured = {"state": TrialState.FAILED, **failure_of(error)}
+        measured = failure_of(error)
+        measured["state"] = state_of(measured["failure"])
+    if measured.get("failure") is FailureKind.OUT_OF_MEMORY:
+        free_memory()
     return TrialResult(
         trial_id=spec.id,
         started_at=started_at,
         seconds=time.perf_counter() - started,
         worker=f"{platform.node()}:{os.getpid()}",
-        environment=environment(),
+        device=device_label(),
+        environment=environment() | ({"small_batches": True} if small_batches else {}),
         **measured,
     )
 
@@ -86,6 +96,14 @@ def build_task(spec: TrialSpec) -> Task[Any, Any]:
 def build_method(spec: TrialSpec) -> Method:
     """The method of a trial, with its hyperparameters."""
     return methods_registry.build(spec.method.id, spec.method.params)
+
+
+@cache
+def device_label() -> str:
+    """The device of this process, for people: node, and CPU or GPU."""
+    if not torch.cuda.is_available():
+        return f"{platform.node()}/cpu"
+    return f"{platform.node()}/gpu-{torch.cuda.get_device_properties().uuid}"
 
 
 @cache
@@ -108,20 +126,22 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _measure(spec: TrialSpec, head: Head | None) -> tuple[Metrics, list[float]]:
+def _measure(
+    spec: TrialSpec, head: Head | None, small_batches: bool
+) -> tuple[Metrics, list[float]]:
     backbone, task = warm_backbone(spec.backbone), build_task(spec)
     sample = task.cost_batch(backbone, spec.measure.batch)
     if head is not None and len(sample) <= len(head.outcomes):
-        return _continued(backbone, task, spec, head)
+        return _continued(backbone, task, spec, head, small_batches)
     baseline = _baseline_cost(spec.backbone, task, spec.measure.batch)
 
     def run_baseline() -> Any:
-        return task.outcomes(backbone, sample)
+        return _judge(backbone, task, sample)
 
     with compressed(backbone, spec) as compression, task.prepared(backbone, sample):
         cost = measure_cost(run_baseline)
         held = _Held.of(compression)
-    outcomes, share, compressor_seconds = _judged(backbone, task, spec)
+    outcomes, share, compressor_seconds = _judged(backbone, task, spec, small_batches)
     whole = baseline.held
     metrics = Metrics(
         **_quality(outcomes),
@@ -146,7 +166,7 @@ def _measure(spec: TrialSpec, head: Head | None) -> tuple[Metrics, list[float]]:
 
 
 def _continued(
-    backbone: Backbone, task: Task[Any, Any], spec: TrialSpec, head: Head
+    backbone: Backbone, task: Task[Any, Any], spec: TrialSpec, head: Head, small_batches: bool
 ) -> tuple[Metrics, list[float]]:
     """The rest of a trial whose head was measured on the batch that costs are measured on.
 
@@ -158,9 +178,9 @@ def _continued(
     batches = task.batches()
     whole = len(head.outcomes) // task.batch_size if build_method(spec).environment is None else 0
     with watched_history() as history:
-        outcomes, share, seconds = _run(backbone, task, spec, batches[whole:])
+        outcomes, share, seconds = _run(backbone, task, spec, batches[whole:], small_batches)
     if whole and history.matters:
-        outcomes, share, seconds = _run(backbone, task, spec, batches)
+        outcomes, share, seconds = _run(backbone, task, spec, batches, small_batches)
     else:
         outcomes = [*head.outcomes[: whole * task.batch_size], *outcomes]
     changed = {
@@ -185,7 +205,7 @@ def compressed(backbone: Backbone, spec: TrialSpec) -> AbstractContextManager[Co
 
 
 def _judged(
-    backbone: Backbone, task: Task[Any, Any], spec: TrialSpec
+    backbone: Backbone, task: Task[Any, Any], spec: TrialSpec, small_batches: bool
 ) -> tuple[list[float], float | None, float | None]:
     """Outcome per example, the compressor's share of the time, its seconds per example.
 
@@ -193,10 +213,31 @@ def _judged(
     """
     if not spec.measure.quality:
         return [], None, None
-    return _run(backbone, task, spec, task.batches())
+    return _run(backbone, task, spec, task.batches(), small_batches)
 
 
 def _run(
+    backbone: Backbone,
+    task: Task[Any, Any],
+    spec: TrialSpec,
+    batches: list[Any],
+    small_batches: bool,
+) -> tuple[list[float], float, float]:
+    """Outcomes of these batches, the compressor's share of the time, its seconds per example."""
+    if not small_batches:
+        return _run_whole(backbone, task, spec, batches)
+    size = max(1, min(spec.measure.batch, task.batch_size // SMALLER))
+    parts = [
+        task.part_of(batch, start, start + size)
+        for batch in batches
+        for start in range(0, len(batch), size)
+    ]
+    with watched_history() as history:
+        found = _run_whole(backbone, task, spec, parts)
+    return _run_whole(backbone, task, spec, batches) if history.matters else found
+
+
+def _run_whole(
     backbone: Backbone, task: Task[Any, Any], spec: TrialSpec, batches: list[Any]
 ) -> tuple[list[float], float, float]:
     started = time.perf_counter()
@@ -210,8 +251,17 @@ def _run(
 
 def _outcomes(backbone: Backbone, task: Task[Any, Any], batch: Any) -> list[float]:
     with task.prepared(backbone, batch):
-        outcomes: list[float] = task.outcomes(backbone, batch).tolist()
+        outcomes: list[float] = _judge(backbone, task, batch).tolist()
     return outcomes
+
+
+def _judge(backbone: Backbone, task: Task[Any, Any], batch: Any) -> Any:
+    """Outcome per example. Raises FloatingPointError that says where a number was lost."""
+    try:
+        return task.outcomes(backbone, batch)
+    except FloatingPointError as error:
+        where = where_not_finite(backbone.model, lambda: task.outcomes(backbone, batch))
+        raise FloatingPointError(f"{error}: {where}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,23 +297,25 @@ def _baseline_cost(weights: AnyWeights, task: Task[Any, Any], batch: int) -> _Ba
     backbone = warm_backbone(weights)
     sample = task.cost_batch(backbone, batch)
     with backbone.uncompressed() as compression:
-        cost = measure_cost(lambda: task.outcomes(backbone, sample))
+        cost = measure_cost(lambda: _judge(backbone, task, sample))
     return _Baseline(cost, _Held.of(compression))
 
 
 def open_backbone(weights: AnyWeights) -> Backbone:
     """The model, on the GPU if this process may use one.
 
-    Raises InfeasibleError if this node lacks the files or they are no longer those that were
+    Raises MissingHereError if this node lacks the files or they are no longer those that were
     planned: numbers would be recorded under the name of others.
     """
     if (folder := missing(weights)) is not None:
-        raise InfeasibleError(
+        raise MissingHereError(
             f"the weights of {weights.name} are not on {platform.node()}: {folder} has to be on "
             "every node, or name a hub id"
         )
     if not unchanged(weights):
-        raise InfeasibleError(f"the weights of {weights.name} changed since the plan; run it again")
+        raise MissingHereError(
+            f"the weights of {weights.name} changed since the plan; run it again"
+        )
     transformers_logging.disable_progress_bar()
     backbone = _drawn(weights) if isinstance(weights, RandomWeights) else _loaded(weights)
     backbone.model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -301,20 +353,9 @@ _DRAWN: dict[RandomWeights, Backbone] = {}
 """The model with random weights that this process used last."""
 
 
-def failure_of(error: Exception) -> dict[str, Any]:
-    """What failed, and why, as fields of a result."""
-    kind = _kind_of(error)
-    text = str(error) or type(error).__name__
-    if kind is FailureKind.BUG:
-        text = f"{type(error).__name__}: {text}\n{traceback.format_exc()}"
-    return {"failure": kind, "error": text}
-
-
-def _kind_of(error: Exception) -> FailureKind:
-    kinds: list[tuple[type[Exception] | tuple[type[Exception], ...], FailureKind]] = [
-        (VacuousCompressionError, FailureKind.VACUOUS),
-        (FloatingPointError, FailureKind.NOT_FINITE),
-        ((MemoryError, torch.OutOfMemoryError), FailureKind.OUT_OF_MEMORY),
-        (InfeasibleError, FailureKind.INFEASIBLE),
-    ]
-    return next((kind for types, kind in kinds if isinstance(error, types)), FailureKind.BUG)
+def let_go() -> None:
+    """Forget models and data that are held for the next trial: another one needs the memory."""
+    for held in (_opened, _baseline_cost):
+        held.cache_clear()
+    _DRAWN.clear()
+    free_memory()

@@ -141,7 +141,7 @@ class RaceFeed:
             self._read([result.trial_id])
         asked: list[TrialSpec] = []
         for track, rung in self._places.get(result.trial_id, ()):
-            if result.state is TrialState.FAILED:
+            if result.state is not TrialState.FINISHED:
                 track.runners[rung.configuration].lost.add(rung.trial.spec.seed)
             if result.trial_id in track.waiting:
                 track.waiting.remove(result.trial_id)

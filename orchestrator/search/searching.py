@@ -76,6 +76,7 @@ class GridSearch:
         self.impossible = planned.impossible
         self.trials = {trial.spec.id: trial for trial in planned.trials}
         self._finished = store.finished(self.trials)
+        self._settled = self._finished | store.infeasible(self.trials)
         self.planned, self.reused = len(self.trials), len(self._finished)
 
     def first_plan(self) -> Sequence[PlannedTrial]:
@@ -83,8 +84,8 @@ class GridSearch:
         return self._plan.trials
 
     def begin(self) -> Sequence[TrialSpec]:
-        """What the store does not have."""
-        return [t.spec for id_, t in self.trials.items() if id_ not in self._finished]
+        """What the store does not have, less what turned out to be impossible before."""
+        return [t.spec for id_, t in self.trials.items() if id_ not in self._settled]
 
     def after(self, result: TrialResult) -> Sequence[TrialSpec]:  # noqa: ARG002 - nothing follows
         """Nothing."""

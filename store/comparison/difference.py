@@ -35,6 +35,8 @@ class Fate(StrEnum):
     """Planned before and not measured yet: it is measured."""
     FAILED = "failed"
     """Failed before: it is tried again."""
+    IMPOSSIBLE = "impossible"
+    """It turned out to be impossible before: it is left out."""
     REUSED = "reused"
     RETIRED = "retired"
     """In the sweep's stored plan and not in the file; its numbers stay in the store."""
@@ -92,6 +94,7 @@ def difference(store: Store, sweep: str, trials: Sequence[Planned]) -> Differenc
 _UNFINISHED: Final = {
     None: (Fate.OPEN, ("planned before, not measured yet",)),
     TrialState.FAILED: (Fate.FAILED, ("failed before",)),
+    TrialState.INFEASIBLE: (Fate.IMPOSSIBLE, ("found impossible when it ran",)),
 }
 
 

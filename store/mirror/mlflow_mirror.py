@@ -139,7 +139,8 @@ class _Teller:
         self._runs.log(run_id, trial.ended_at, trial.own_metrics, words.params(trial.spec), tags)
         if trial.timing is not None and trial.timing.in_lane:
             self._runs.log(run_id, trial.timing.ended_at, trial.timing.metrics)
-        self._runs.end(run_id, trial.state.upper(), trial.ended_at)
+        status = "FINISHED" if trial.state is TrialState.FINISHED else "FAILED"
+        self._runs.end(run_id, status, trial.ended_at)
 
     def _sweep_run(self, event: Event) -> str:
         tags = words.sweep_tags(event.sweep)

@@ -46,10 +46,10 @@ def sweeps() -> Select[*tuple[Any, ...]]:
     return (
         select(
             Sweep.name,
-            func.coalesce(counts.c.planned, 0),
+            func.coalesce(counts.c.planned - counts.c.infeasible, 0),
             func.coalesce(counts.c.finished, 0),
             func.coalesce(counts.c.failed, 0),
-            impossible,
+            impossible + func.coalesce(counts.c.infeasible, 0),
             Sweep.created_at,
             Sweep.updated_at,
             Sweep.seconds,
@@ -68,6 +68,7 @@ def _counts() -> Any:
             func.count().label("planned"),
             func.count().filter(Trial.state == TrialState.FINISHED).label("finished"),
             func.count().filter(Trial.state == TrialState.FAILED).label("failed"),
+            func.count().filter(Trial.state == TrialState.INFEASIBLE).label("infeasible"),
             func.count().filter(_is_timed()).label("timed"),
         )
         .join(Trial, Trial.id == SweepTrial.trial_id)
@@ -196,6 +197,36 @@ def trials_with(sweep_id: int, method: str) -> Select[str]:
         .where(SweepTrial.sweep_id == sweep_id, Trial.method == method, _CURRENT)
         .distinct()
     )
+
+
+def failed_attempts(sweep_id: int) -> Select[*tuple[Any, ...]]:
+    """Fields of :class:`store.records.FailedAttempt`, oldest first."""
+    return (
+        select(
+            SweepTrial.workload,
+            Trial.id,
+            Trial.method,
+            SweepTrial.keep_label,
+            Trial.schedule,
+            Trial.seed,
+            Trial.state,
+            Attempt.failure,
+            Attempt.error,
+            Attempt.worker,
+            Attempt.device,
+            Attempt.remedy,
+            Attempt.started_at,
+        )
+        .join(Attempt, Attempt.trial_id == SweepTrial.trial_id)
+        .join(Trial, Trial.id == SweepTrial.trial_id)
+        .where(SweepTrial.sweep_id == sweep_id, Attempt.failure.is_not(None), _CURRENT)
+        .order_by(Attempt.id, SweepTrial.workload)
+    )
+
+
+def infeasible(trial_ids: Iterable[str]) -> Select[str]:
+    """Those that turned out to be impossible."""
+    return select(Trial.id).where(Trial.id.in_(trial_ids), Trial.state == TrialState.INFEASIBLE)
 
 
 def past(tasks: Iterable[str]) -> Select[*tuple[Any, ...]]:

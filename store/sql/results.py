@@ -28,6 +28,7 @@ from sweeps.trial import TrialResult, TrialState
 _KINDS = {
     TrialState.FINISHED: OutboxKind.TRIAL_FINISHED,
     TrialState.FAILED: OutboxKind.TRIAL_FAILED,
+    TrialState.INFEASIBLE: OutboxKind.TRIAL_FAILED,
 }
 
 
@@ -59,12 +60,17 @@ def finished(connection: Connection, trial_ids: Iterable[str]) -> set[str]:
 
 
 def record(connection: Connection, results: Sequence[TrialResult]) -> None:
-    """Keep the attempts at trials that are not finished yet."""
+    """Keep the attempts at trials that are not finished yet.
+
+    One after which a remedy is tried leaves the trial as it is.
+    """
     attempts = _still_open(connection, results)
     if not attempts:
         return
-    last = {result.trial_id: result for result in attempts}
     _add_attempts(connection, attempts)
+    last = {result.trial_id: result for result in attempts if result.remedy is None}
+    if not last:
+        return
     _set_states(connection, last.values())
     _add_numbers(connection, [r for r in last.values() if r.state is TrialState.FINISHED])
     for state, kind in _KINDS.items():
@@ -110,7 +116,9 @@ def _attempt_row(result: TrialResult) -> dict[str, Any]:
         "started_at": result.started_at,
         "seconds": result.seconds,
         "worker": result.worker,
+        "device": result.device,
         "failure": result.failure,
+        "remedy": result.remedy,
         "error": None if result.error is None else scrubbed(result.error),
         "environment_id": digest(result.environment),
     }

@@ -99,11 +99,15 @@ class Task(BaseModel, Generic[BackboneT, BatchT]):
 
     def cost_batch(self, backbone: BackboneT, num_examples: int) -> BatchT:  # noqa: ARG002
         """What costs are measured on: of the first batch, up to ``num_examples``."""
-        batch: Any = self.batches()[0]  # a dataclass of tensors with examples in front
-        fields = dataclasses.fields(batch)
-        first = {field.name: getattr(batch, field.name)[:num_examples] for field in fields}
-        head: BatchT = dataclasses.replace(batch, **first)
-        return head
+        return self.part_of(self.batches()[0], 0, num_examples)
+
+    def part_of(self, batch: BatchT, start: int, stop: int) -> BatchT:
+        """Some of a batch's examples, as they stand in it, padding and all."""
+        whole: Any = batch  # a dataclass of tensors with examples in front
+        fields = dataclasses.fields(whole)
+        chosen = {field.name: getattr(whole, field.name)[start:stop] for field in fields}
+        part: BatchT = dataclasses.replace(whole, **chosen)
+        return part
 
     def clusters(self) -> list[int]:
         """A number per example, equal for examples that hang together; empty if none do.

@@ -100,6 +100,12 @@ def test_status_counts_what_is_open(store: Store) -> None:
     json.dumps(row)
     assert (row["planned"], row["finished"], row["failed"], row["open"]) == (5, 1, 1, 3)
     assert "failures" not in row
+    (group,) = row["failure_groups"]
+    assert (group["sweep"], group["kind"], group["trials"]) == (
+        "quickstart",
+        "worker-died",
+        {"failed": 1},
+    )
     assert "quickstart" in text(tables.status_table([row]), 80)
 
 
@@ -113,7 +119,8 @@ def test_status_of_one_sweep_lists_its_failures_equal_ones_once(store: Store) ->
     assert len(json.loads(json.dumps(rows[0]["failures"]))) == 40
     shown = text(tables.status_table(rows))
     assert shown.count("the worker went away") == 1
-    assert "40 digits" in shown
+    assert "40 failed" in shown
+    assert "out-of-memory: give workers more room" in " ".join(shown.split())
 
 
 def test_an_unknown_sweep_is_refused(store: Store) -> None:

@@ -1,0 +1,95 @@
+"""Trials that fail in earnest: allocations that no machine grants, processes that end."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import ray
+import torch
+
+from methods.infeasible import InfeasibleError
+from orchestrator.measurement.failing import failure_of, state_of
+from sweeps.trial import Head, TrialResult, TrialSpec
+from tests.orchestrator import trials
+
+MORE_THAN_THERE_IS = 2**50
+ALLOCATIONS: dict[int, Callable[[], object]] = {
+    1: lambda: bytearray(MORE_THAN_THERE_IS),
+    2: lambda: torch.empty(MORE_THAN_THERE_IS, dtype=torch.uint8),
+    3: lambda: torch.empty(MORE_THAN_THERE_IS, dtype=torch.uint8),
+}
+"""By seed; seed 1 fits in small batches, 2 in small batches alone on the device, 3 never."""
+
+
+def hungry(
+    spec: TrialSpec, _head: Head | None = None, *, small_batches: bool = False
+) -> TrialResult:
+    """Leaves a line with start and end per attempt."""
+    begun = time.time()
+    attempt = len(lines(spec))
+    try:
+        time.sleep(0.1)
+        if attempt < spec.seed and spec.seed in ALLOCATIONS:
+            ALLOCATIONS[spec.seed]()
+        assert not attempt or small_batches
+        return trials.measure(spec)
+    except Exception as error:
+        return failed(spec, error)
+    finally:
+        _note(spec, f"{begun} {time.time()}")
+
+
+def impossible(spec: TrialSpec) -> TrialResult:
+    """Seed 3 does not fit."""
+    _note(spec, "run")
+    try:
+        if spec.seed == 3:
+            raise InfeasibleError("layer 13 does not exist: the model has 3 layers")
+        return trials.measure(spec)
+    except Exception as error:
+        return failed(spec, error)
+
+
+def deadly_here(spec: TrialSpec) -> TrialResult:
+    """Every worker ends on the node that the file ``bad`` names, which the first one writes."""
+    node = ray.get_runtime_context().get_node_id()
+    bad = _folder(spec) / "bad"
+    if not bad.exists():
+        bad.write_text(node)
+    if bad.read_text() == node:
+        os._exit(1)
+    _note(spec, node)
+    return trials.measure(spec)
+
+
+def failed(spec: TrialSpec, error: Exception) -> TrialResult:
+    """What a runner makes of an exception."""
+    found = failure_of(error)
+    return TrialResult(
+        trial_id=spec.id,
+        state=state_of(found["failure"]),
+        started_at=datetime.now(UTC),
+        seconds=0.0,
+        worker=f"{platform.node()}:{os.getpid()}",
+        **found,
+    )
+
+
+def lines(spec: TrialSpec) -> list[str]:
+    """What attempts at the trial left."""
+    file = _folder(spec) / str(spec.seed)
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def _note(spec: TrialSpec, line: str) -> None:
+    with (_folder(spec) / str(spec.seed)).open("a") as file:
+        file.write(f"{line}\n")
+
+
+def _folder(spec: TrialSpec) -> Path:
+    return Path(str(spec.method.params["folder"]))
