@@ -91,7 +91,7 @@ def where_not_finite(model: nn.Module, run: Callable[[], object]) -> str:
     if not first:
         return "every layer of the model gives finite numbers: they are lost behind it"
     poisoned = [name for name, each in first[0].named_parameters() if not _finite(each)]
-    weights = f", whose {' and '.join(poisoned)} hold some" if poisoned else ""
+    weights = f", whose {' and '.join(poisoned)} is not finite itself" if poisoned else ""
     return f"first in {names[first[0]]}{weights}"
 
 
