@@ -13,9 +13,8 @@ result until then.
 
 **One driver measures it.** Before work is handed to a worker it is leased
 (:mod:`store.sql.leases`), for all drivers that share the database, whatever their sweeps are
-called. Leases are inserted, and
-expired ones deleted, only if nobody was faster; no clock enters. A lease that is lost wrongly
-costs work, never a number: the state of the trial decides what is kept.
+called. Leases are inserted, and expired ones deleted, only if nobody was faster; no clock enters. A
+lease that is lost wrongly costs work, never a number: the state of the trial decides what is kept.
 
 ==================  ==================================  ========================================
 Written             By                                  When

@@ -7,8 +7,10 @@ gives back what it had on it.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -90,6 +92,7 @@ class Measuring:
         measured = self._lane.trials()
         waiting = by_interpreter([*todo, *measured])
         with (
+            redirect_stdout(sys.stderr),  # Ray reports deaths there, and results are to be read
             cluster(self.address),
             staffing(self.address, resources, self.spec.priority) as staffed,
         ):

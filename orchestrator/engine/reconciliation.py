@@ -46,9 +46,11 @@ class Reconciliation:
             yield f"{_some(self.finished, 'trial')} finished"
         if self.repaired:
             yield f"{_some(self.repaired, 'MLflow run')} left unfinished, repaired"
-        if self.dead:
-            again = _some(len(self.run_again), "trial")
-            yield f"{again} run again, in flight when {', '.join(self.dead)} died"
+        names = ", ".join(self.dead)
+        if self.run_again:
+            yield f"{_some(len(self.run_again), 'trial')} run again, in flight when {names} died"
+        elif self.dead:
+            yield f"{names} died"
 
 
 def _some(count: int, noun: str) -> str:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -195,12 +195,11 @@ def end(process: subprocess.Popen[str]) -> None:
 def named(process: subprocess.Popen[str] | psutil.Process, title: str) -> list[int]:
     """Processes below this one whose title begins so: ``ray::Writer``, ``ray::Worker``."""
     found = []
-    for each in psutil.Process(process.pid).children(recursive=True):
-        try:
-            if " ".join(each.cmdline()).startswith(title):
-                found.append(each.pid)
-        except psutil.NoSuchProcess:
-            continue
+    with suppress(psutil.NoSuchProcess):  # the driver is done
+        for each in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if " ".join(each.cmdline()).startswith(title):
+                    found.append(each.pid)
     return found
 
 

@@ -35,10 +35,10 @@ def test_a_sweep_that_loses_worker_writer_database_and_driver_ends_in_its_twin_a
     field = Battlefield(tmp_path / "field", llama_folder, server.url(server.create()), num_seeds=2)
     twin = Twin()
     victims = [
-        OneProcess("ray::Worker"),
         OneProcess("ray::Writer"),
         DatabaseServer(server, seconds=3.0),
         twin,
+        OneProcess("ray::Worker"),
     ]
     moments = instants(len(field.expected) - 4, len(victims), SEED)
     strikes = [(0, twin), *zip(moments, victims, strict=True)]

@@ -6,7 +6,7 @@ import random
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,9 +64,11 @@ class OneProcess:
         self._title = title
 
     def strike(self, field: Battlefield, process: Process, chance: random.Random) -> Process:
-        found = named(process, self._title)
-        if found:
-            kill(chance.choice(sorted(found)))
+        wait_until(lambda: bool(named(process, self._title)) or process.poll() is not None)
+        found = sorted(named(process, self._title))
+        with suppress(ProcessLookupError):  # its last trial was done just now
+            if found:
+                kill(chance.choice(found))
         return process
 
 
