@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from orchestrator.commands import cluster as cluster_commands
 from orchestrator.commands import imports as import_commands
+from orchestrator.commands import keys as key_commands
 from orchestrator.commands import planning as planning_commands
 from orchestrator.commands import questions as question_commands
 from orchestrator.commands import reproduce as reproduce_command
@@ -236,16 +237,26 @@ def schema() -> None:
 @app.command()
 def serve(
     sweep: Sweep,
-    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to bind; any but this machine's own takes API keys.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    require_keys: Annotated[
+        bool, typer.Option("--require-keys", help="On 127.0.0.1, too: behind a proxy, say.")
+    ] = False,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate, in PEM format.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key.")] = None,
     store: StoreUrl = None,
 ) -> None:
     """Answer requests from the sweep's frontier, each within its budget."""
-    from orchestrator.serving import release_of, serve_sweep
+    from orchestrator.serving import TLS, address_for, release_of, serve_sweep
 
+    if (tls_cert is None) != (tls_key is None):
+        raise ValueError("give --tls-cert and --tls-key together")
+    tls = TLS(tls_cert, tls_key) if tls_cert and tls_key else None
     with open_store(store) as opened:
         release = release_of(opened, sweep)
-    serve_sweep(release, opened.url, host=host, port=port)
+    serve_sweep(release, opened.url, address_for(opened.url, host, port, tls, require_keys))
 
 
 @app.command()
@@ -264,6 +275,7 @@ reproduce_command.register(app)
 question_commands.register(app)
 cluster_commands.register(app)
 import_commands.register(app)
+key_commands.register(app)
 
 
 def main() -> None:

@@ -6,6 +6,14 @@ Serve adds.
 
 from orchestrator.serving.app import build_app
 from orchestrator.serving.release import Release, release_of
-from orchestrator.serving.server import serve_sweep
+from orchestrator.serving.server import TLS, Address, address_for, serve_sweep
 
-__all__ = ["Release", "build_app", "release_of", "serve_sweep"]
+__all__ = [
+    "TLS",
+    "Address",
+    "Release",
+    "address_for",
+    "build_app",
+    "release_of",
+    "serve_sweep",
+]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -37,9 +38,10 @@ PATIENCE_SECONDS = 60.0
 _PAUSE_SECONDS = 0.1
 
 
-def build_app(release: Release, store_url: str) -> serve.Application:
+def build_app(release: Release, store_url: str, keys: Path | None = None) -> serve.Application:
     """The application that answers HTTP requests for ``release``, and questions to its sweep.
 
+    With ``keys``, a file of API keys, nobody else is let in.
     Raises ValueError where code, data or weights are not those that were measured.
     """
     # The ingress' process imports this module and does without torch.
@@ -67,20 +69,21 @@ def build_app(release: Release, store_url: str) -> serve.Application:
         max_ongoing_requests=256,
         max_surge_percent=100,
     )
-    return ingress.bind(release, engine, analyst)
+    return ingress.bind(release, engine, analyst, keys)
 
 
 class Ingress:
     """Ray Serve's side of :func:`build_http`."""
 
-    def __init__(self, release: Release, engine: Any, analyst: Any) -> None:
+    def __init__(self, release: Release, engine: Any, analyst: Any, keys: Path | None) -> None:
         self._release = release
+        self._keys = keys
         self._engine = RetryingEngine(engine)
         self._analyst = RetryingAnalyst(analyst)
 
     # Ray Serve's name for it; called once in the ingress' process.
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return build_http(self._release, self._engine, self._analyst)
+        return build_http(self._release, self._engine, self._analyst, self._keys)
 
 
 class _Retrying:

@@ -23,7 +23,7 @@ from methods.backbones.base import Backbone, Compression, VacuousCompressionErro
 from methods.base import InfeasibleError, Method
 from orchestrator.measurement.trial import build_method, build_task, open_backbone
 from orchestrator.serving.completion import Completion
-from orchestrator.serving.messages import Answer, Continuation, Event, Refusal, TextCard
+from orchestrator.serving.messages import Answer, Continuation, Event, Piece, Refusal, TextCard
 from orchestrator.serving.reader import Reader, reader_for
 from orchestrator.serving.release import Release
 from sweeps.tasks.base import Task
@@ -114,6 +114,8 @@ class Engine:
         loop, unwanted = asyncio.get_running_loop(), threading.Event()
 
         def tell(event: Event | None) -> None:
+            if isinstance(event, Piece):
+                self._last_answer = time.monotonic()  # a long answer is a sign of health
             loop.call_soon_threadsafe(events.put_nowait, event)
 
         def work() -> None:
@@ -142,7 +144,6 @@ class Engine:
             tell(Refusal("this configuration's model does not go on from prompts"))
             return
         Completion(variant.reader, continuation, tell, wanted).run(lambda: _compressed(variant))
-        self._last_answer = time.monotonic()
 
     def probe(self) -> int:
         """Run a forward pass on every model; returns their number, raises what went wrong."""

@@ -5,12 +5,18 @@ A plain FastAPI application that needs no Ray; every refusal is a ``Problem`` wi
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Query, Response
 
+from orchestrator.keys import Keyring
+from orchestrator.serving.doors import Doors
 from orchestrator.serving.messages import AsyncAnalyst, AsyncEngine, Refusal
+from orchestrator.serving.observed import Numbers, Observed, observation
 from orchestrator.serving.openai_http import OpenAIEndpoints
 from orchestrator.serving.points import documented_headers, headers_of
 from orchestrator.serving.refusals import HANDLERS, BodyLimit, InputsError
@@ -30,20 +36,28 @@ from orchestrator.serving.schemas import (
 from store.questions.asked import Question
 
 MAX_BODY_BYTES = 8 * 2**20
+HEALTH_SECONDS = 1.0
+"""For so long an answer about health is good."""
 MAX_RESAMPLES = 5_000
 """More take minutes; the command line has no such limit."""
 
 
-def build_http(release: Release, engine: AsyncEngine, analyst: AsyncAnalyst) -> FastAPI:
-    """The application that answers for ``release`` with ``engine``, and questions to its sweep."""
+def build_http(
+    release: Release, engine: AsyncEngine, analyst: AsyncAnalyst, keys: Path | None = None
+) -> FastAPI:
+    """The application that answers for ``release`` with ``engine``, and questions to its sweep.
+
+    With ``keys``, a file of API keys, nobody else is let in.
+    """
     api = FastAPI(
         title="Paretoken",
         description=f"The Pareto frontier of sweep `{release.sweep}`, chosen by budget.",
         version="1",
         redirect_slashes=False,
     )
-    endpoints = Endpoints(release, engine, analyst)
+    endpoints, numbers = Endpoints(release, engine, analyst), Numbers(release)
     api.add_api_route("/healthz", endpoints.health, responses=_problems(503))
+    api.add_api_route("/metrics", numbers.page, include_in_schema=False)
     api.add_api_route("/v1/frontier", endpoints.frontier, responses=_problems(404, 422))
     api.add_api_route(
         "/v1/predict",
@@ -59,7 +73,10 @@ def build_http(release: Release, engine: AsyncEngine, analyst: AsyncAnalyst) -> 
         responses=_problems(400, 404, 413, 422, 503),
     )
     OpenAIEndpoints(release, engine).add_to(api)
-    api.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    api.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)  # the last one added comes first
+    if keys is not None:
+        api.add_middleware(Doors, keyring=Keyring(keys))
+    api.add_middleware(Observed, numbers=numbers)
     for error, handler in HANDLERS.items():
         api.add_exception_handler(error, handler)
     return api
@@ -82,16 +99,26 @@ class Endpoints:
         self._engine = engine
         self._analyst = analyst
         self._router = Router(release)
+        self._asking = asyncio.Lock()
+        self._health: tuple[float, int] | None = None
 
     async def health(self) -> Health:
         """Whether every model answers an example of its task right now."""
-        backbones = await self._engine.probe()
+        backbones = await self._backbones()
         return Health(
             sweep=self._release.sweep,
             workloads=[w.name for w in self._release.workloads],
             configurations=sum(len(w.configurations) for w in self._release.workloads),
             backbones=backbones,
         )
+
+    async def _backbones(self) -> int:
+        """Models that answer; asked once a second at most, for anybody may ask for health."""
+        async with self._asking:
+            if self._health is None or time.monotonic() - self._health[0] > HEALTH_SECONDS:
+                self._health = None
+                self._health = time.monotonic(), await self._engine.probe()
+            return self._health[1]
 
     async def frontier(self, query: Annotated[FrontierQuery, Query()]) -> Frontier:
         """The configurations that can be chosen, with their measured numbers."""
@@ -109,10 +136,14 @@ class Endpoints:
         route = self._router.route(
             Wish(request.workload, request.configuration, request.max_cost, request.min_quality)
         )
+        seen = observation()
+        seen.chose(route)
         configuration = route.configuration
         answer = await self._engine.predict(configuration.trial, request.inputs)
         if isinstance(answer, Refusal):
             raise InputsError(answer.reason)
+        seen.tokens_kept = answer.tokens_kept
+        seen.tokens_in = answer.tokens_kept / configuration.measured.tokens
         response.headers.update(headers_of(route))
         return Prediction(
             workload=route.workload.name,
@@ -141,13 +172,16 @@ class Endpoints:
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     texts = {
+        401: "No API key, or none that is known; only where keys are required.",
         400: "The body is not readable.",
         404: "A name that is not served; the answer says the nearest.",
         413: f"The body has more than {MAX_BODY_BYTES} bytes.",
         422: "The request cannot be answered; the answer says why, and what could be.",
+        429: "The tenant's requests of this minute are used up.",
         503: "No model answers at the moment.",
     }
-    return {status: {"model": Problem, "description": texts[status]} for status in statuses}
+    stated = sorted({401, 429, *statuses})
+    return {status: {"model": Problem, "description": texts[status]} for status in stated}
 
 
 def _examples(workloads: Sequence[Workload]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 
 from orchestrator.serving.messages import Ending, Event, Refusal, UnavailableError
+from orchestrator.serving.observed import Observation, observation
 from orchestrator.serving.openai_schemas import (
     AnswerMessage,
     ChatChoice,
@@ -33,6 +34,7 @@ class Answering:
         self._route = route
         self._shape = shape
         self._events = events
+        self._seen = observation()
         self._base = {
             "id": f"{shape.prefix}-{uuid.uuid4().hex}",
             "created": int(time.time()),
@@ -46,6 +48,7 @@ class Answering:
             if isinstance(event, Refusal):
                 raise InputsError(event.reason, event.code)
             if isinstance(event, Ending):
+                _note(self._seen, event)
                 return self._finished(text, event)
             text += event.text
         raise UnavailableError("the answer broke off; try again")
@@ -57,13 +60,16 @@ class Answering:
         try:
             async for event in self._events:
                 if isinstance(event, Ending):
+                    _note(self._seen, event)
                     for line in self._ending(event, include_usage):
                         yield line
                 elif isinstance(event, Refusal):
+                    self._seen.broke_off = True
                     yield _line(openai_error(400, event.reason, event.code))
                 elif event.text:
                     yield self._chunk(self._shape.delta(event.text), None)
         except Exception:  # the status is long sent; the text of an error is not the caller's
+            self._seen.broke_off = True
             yield _line(openai_error(503, "the answer broke off; try again"))
         yield "data: [DONE]\n\n"
 
@@ -140,6 +146,12 @@ class ChatShape:
 
 
 Shape = TextShape | ChatShape
+
+
+def _note(seen: Observation, ending: Ending) -> None:
+    seen.tokens_in = ending.prompt_tokens
+    seen.tokens_kept = ending.tokens_kept
+    seen.tokens_out = ending.completion_tokens
 
 
 def _line(content: Mapping[str, Any]) -> str:

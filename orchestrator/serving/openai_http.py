@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from orchestrator.serving.messages import AsyncEngine, Event, Refusal
 from orchestrator.serving.names import Names
+from orchestrator.serving.observed import observation
 from orchestrator.serving.openai_answers import Answering, ChatShape, Shape, TextShape
 from orchestrator.serving.openai_schemas import (
     ChatCompletion,
@@ -83,6 +84,7 @@ class OpenAIEndpoints:
 
     async def _answer(self, request: Request, shape: Shape) -> Response:
         route = (await self._known()).route(request)
+        observation().chose(route)
         events = self._engine.complete(route.configuration.trial, request.continuation)
         first = await anext(events)
         if isinstance(first, Refusal):
@@ -103,4 +105,4 @@ async def _chained(first: Event, rest: AsyncIterator[Event]) -> AsyncIterator[Ev
 
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": OpenAIProblem} for status in statuses}
+    return {status: {"model": OpenAIProblem} for status in sorted({401, 429, *statuses})}

@@ -31,8 +31,7 @@ def point_name(workload: Workload, configuration: Configuration) -> str:
 def headers_of(route: Route) -> dict[str, str]:
     """Who answers, at what measured cost and quality."""
     workload, configuration = route.workload, route.configuration
-    names = [name for name, way in workload.objectives.items() if way == "minimize"]
-    costs = {name: configuration.cost(name) for name in names if name != "quality"}
+    costs = {name: configuration.cost(name) for name in workload.costs}
     known = [f"{name}={cost:.6g}" for name, cost in costs.items() if cost is not None]
     return {
         CONFIGURATION_HEADER: configuration.trial,

@@ -66,8 +66,13 @@ class Workload(_Frozen):
     @property
     def first_cost(self) -> str | None:
         """The first minimised objective: what a bare number in a request limits."""
+        return next(iter(self.costs), None)
+
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """Minimised objectives that are costs, in the sweep's order."""
         names = (name for name, way in self.objectives.items() if way == "minimize")
-        return next((name for name in names if name in COSTS), None)
+        return tuple(name for name in names if name in COSTS)
 
 
 class Release(_Frozen):

@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 from ray import serve
 from ray.serve.config import HTTPOptions
 
 from orchestrator.cluster.connection import cluster
+from orchestrator.keys import KeyFile, keys_file
 from orchestrator.serving.app import build_app
 from orchestrator.serving.release import Release
 
@@ -25,24 +29,67 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _QUIET = {"log_level": "ERROR", "enable_access_log": False}
 
 
-def serve_sweep(
-    release: Release, store_url: str, host: str = "127.0.0.1", port: int = 8000
-) -> None:
+@dataclass(frozen=True)
+class TLS:
+    """Files in PEM format."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server listens, and whom it lets in."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    tls: TLS | None = None
+    keys: Path | None = None
+    """A file of API keys; None lets everybody in."""
+
+    @property
+    def url(self) -> str:
+        """What callers write in front of a path."""
+        scheme = "http" if self.tls is None else "https"
+        return f"{scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    def require_safe(self) -> None:
+        """Raise ValueError for what strangers could reach without a key, and for missing files."""
+        if self.keys is None and self.host not in LOOPBACK:
+            raise ValueError(f"whoever reaches {self.host} could ask: it takes API keys")
+        if self.keys is not None and not KeyFile(self.keys).read():
+            raise ValueError(
+                f"there are no API keys in {self.keys}; make one with `paretoken keys add TENANT`"
+            )
+        if self.tls is not None:
+            _require_certificate(self.tls)
+
+
+def address_for(
+    store_url: str, host: str, port: int, tls: TLS | None = None, require_keys: bool = False
+) -> Address:
+    """With the store's keys where strangers may reach ``host``, or where they are asked for."""
+    keys = keys_file(store_url) if require_keys or host not in LOOPBACK else None
+    return Address(host, port, tls, keys)
+
+
+def serve_sweep(release: Release, store_url: str, address: Address) -> None:
     """Answer requests until Ctrl-C or SIGTERM; prints the address once the models answer.
 
     Questions about the sweep are answered from the store at ``store_url``.
 
     For the main thread of a process, because of the signals.
 
-    Raises ValueError where the port is taken or the release is not what was measured.
+    Raises ValueError where the port is taken, strangers would need no key, or the release is not
+    what was measured.
     """
-    if host not in LOOPBACK:
-        _say(f"warning: whoever reaches {host} may ask; there are no keys")
+    if address.tls is None and address.host not in LOOPBACK:
+        _say("warning: keys and answers travel in clear; give --tls-cert and --tls-key")
     if release.shortfall:
         _say(release.shortfall)
     configurations = sum(len(workload.configurations) for workload in release.workloads)
     _say(f"starting {configurations} configurations of {release.sweep!r} (about half a minute) ...")
-    with served(release, store_url, host, port) as url:
+    with served(release, store_url, address) as url:
         signal.signal(signal.SIGTERM, _interrupt)  # left to Ray, it would abort
         _say(f"serving sweep {release.sweep!r} at {url} (documentation: {url}/docs)")
         try:
@@ -52,20 +99,45 @@ def serve_sweep(
 
 
 @contextmanager
-def served(release: Release, store_url: str, host: str, port: int) -> Iterator[str]:
+def served(release: Release, store_url: str, address: Address) -> Iterator[str]:
     """A healthy server for the length of the block, in a Ray cluster of its own; its address."""
-    _require_free(host, port)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    app = build_app(release, store_url)  # what is wrong with the release is said before Ray starts
+    address.require_safe()
+    _require_free(address.host, address.port)
+    # what is wrong with the release is said before Ray starts
+    app = build_app(release, store_url, address.keys)
     with cluster():
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
-        serve.start(http_options=HTTPOptions(host=host, port=port), logging_config=_QUIET)
+        serve.start(http_options=_options(address), logging_config=_QUIET)
         try:
             serve.run(app, name=release.sweep, logging_config=_QUIET)
-            _wait_until_healthy(url)
-            yield url
+            _wait_until_healthy(address.url)
+            yield address.url
         finally:
             serve.delete(release.sweep)  # lets requests end; the cluster takes the rest with it
+
+
+def _options(address: Address) -> HTTPOptions:
+    options = HTTPOptions(host=address.host, port=address.port)
+    if address.tls is None:
+        return options
+    files = {
+        "ssl_certfile": str(address.tls.certificate.resolve()),
+        "ssl_keyfile": str(address.tls.key.resolve()),
+    }
+    return HTTPOptions(host=address.host, port=address.port, **files)
+
+
+def _require_certificate(tls: TLS) -> None:
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            tls.certificate,
+            tls.key,
+            password="",  # no prompt for one
+        )
+    except (OSError, ssl.SSLError) as error:
+        raise ValueError(
+            f"{tls.certificate} and {tls.key} are no certificate and its key: {error}"
+        ) from None
 
 
 def _interrupt(*_: object) -> None:
@@ -88,7 +160,9 @@ def _wait_until_healthy(url: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            if httpx.get(f"{url}/healthz", timeout=START_SECONDS).is_success:
+            # our own server, by an address that its certificate need not name
+            answer = httpx.get(f"{url}/healthz", timeout=START_SECONDS, verify=False)
+            if answer.is_success:
                 return
         except httpx.TransportError:
             pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 import uvicorn
 
+from orchestrator.keys import KeyFile
 from orchestrator.measurement.trial import run_trial
 from orchestrator.serving.analyst import Analyst
 from orchestrator.serving.engine import Engine
@@ -115,12 +117,10 @@ class InProcess:
         return self._engine.complete(trial, continuation)
 
 
-@pytest.fixture(scope="session")
-def local_url(release: Release, store: Store, engine: Engine) -> Iterator[str]:
-    """The HTTP side over a real socket, without Ray."""
-    api = build_http(release, InProcess(engine), Analyst(store.url, release.sweep))
-    config = uvicorn.Config(api, port=0, log_level="error")
-    server = uvicorn.Server(config)
+@contextmanager
+def running(api: Any) -> Iterator[str]:
+    """An application on a real socket, in a thread; its address."""
+    server = uvicorn.Server(uvicorn.Config(api, port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
@@ -129,3 +129,22 @@ def local_url(release: Release, store: Store, engine: Engine) -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join()
+
+
+@pytest.fixture(scope="session")
+def local_url(release: Release, store: Store, engine: Engine) -> Iterator[str]:
+    """The HTTP side without Ray."""
+    analyst = Analyst(store.url, release.sweep)
+    with running(build_http(release, InProcess(engine), analyst)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def guarded(
+    release: Release, store: Store, engine: Engine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, KeyFile]]:
+    """The same behind keys, and their file."""
+    file = tmp_path_factory.mktemp("guarded") / "api-keys.json"
+    analyst = Analyst(store.url, release.sweep)
+    with running(build_http(release, InProcess(engine), analyst, file)) as url:
+        yield url, KeyFile(file)

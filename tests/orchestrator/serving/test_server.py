@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -21,21 +22,25 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode, checks
 
-from orchestrator.serving import Release, serve_sweep
+from orchestrator.keys import KeyFile, keys_file
+from orchestrator.serving import TLS, Address, Release, address_for, serve_sweep
 from orchestrator.serving.http import MAX_BODY_BYTES
 from orchestrator.serving.messages import Answer
 from orchestrator.serving.points import CONFIGURATION_HEADER
 from store.questions.answers import ask
 from store.questions.asked import BestQuestion
 from store.repository import Store
+from tests.orchestrator.serving.certificates import self_signed
 
-START_SECONDS = 200
+START_SECONDS = 600
 SERVE = """
 import sys
 from pathlib import Path
-from orchestrator.serving import Release, serve_sweep
-release = Release.model_validate_json(Path(sys.argv[1]).read_text())
-serve_sweep(release, sys.argv[2], port=int(sys.argv[3]))
+from orchestrator.serving import TLS, Release, address_for, serve_sweep
+folder, url, port = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+release = Release.model_validate_json((folder / "release.json").read_text())
+tls = TLS(folder / "certificate.pem", folder / "key.pem")
+serve_sweep(release, url, address_for(url, "127.0.0.1", port, tls, require_keys=True))
 """
 JSON = {"content-type": "application/json"}
 DIGITS: dict[str, Any] = {"workload": "digits", "inputs": {"example": 7}}
@@ -55,6 +60,8 @@ class Server:
     process: subprocess.Popen[str]
     client: httpx.Client
     log: Path
+    key: str
+    certificate: Path
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +70,21 @@ def server(
 ) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
     (folder / "release.json").write_text(release.model_dump_json())
-    port = free_port()
-    command = [sys.executable, "-c", SERVE, str(folder / "release.json"), store.url, str(port)]
+    certificate, port = self_signed(folder), free_port()
+    key = KeyFile(keys_file(store.url)).add("tests", per_minute=1_000_000)
+    command = [sys.executable, "-c", SERVE, str(folder), store.url, str(port)]
     log = folder / "log"
     with log.open("w") as stderr:
         process = subprocess.Popen(command, stderr=stderr, text=True)
     try:
         wait_for(log, "serving sweep", process)
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            yield Server(process, client, log)
+        with httpx.Client(
+            base_url=f"https://127.0.0.1:{port}",
+            timeout=60,
+            verify=ssl.create_default_context(cafile=certificate),
+            headers={"authorization": f"Bearer {key}"},
+        ) as client:
+            yield Server(process, client, log, key, certificate)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)
@@ -83,8 +96,27 @@ def client(server: Server) -> httpx.Client:
 
 
 @pytest.fixture(scope="module")
-def document(client: httpx.Client) -> Any:
-    return schemathesis.openapi.from_url(str(client.base_url.join("/openapi.json")))
+def document(server: Server) -> Any:
+    url = str(server.client.base_url.join("/openapi.json"))
+    return schemathesis.openapi.from_url(url, **trusted(server))
+
+
+def trusted(server: Server) -> dict[str, Any]:
+    """What schemathesis passes on with a request."""
+    return {
+        "headers": {"authorization": f"Bearer {server.key}"},
+        "verify": str(server.certificate),
+    }
+
+
+def test_strangers_are_refused(server: Server) -> None:
+    url, trust = server.client.base_url, ssl.create_default_context(cafile=server.certificate)
+    with httpx.Client(base_url=url, verify=trust) as stranger:
+        assert stranger.get("/healthz").status_code == 200
+        for path in ("/v1/frontier", "/metrics", "/openapi.json", "/docs", "/v1/models"):
+            assert stranger.get(path).status_code == 401
+    with pytest.raises(httpx.TransportError):
+        httpx.get(str(url.copy_with(scheme="http").join("/healthz")))
 
 
 def test_it_is_healthy_when_every_model_answers(client, release) -> None:
@@ -250,7 +282,7 @@ def test_other_mistakes_are_4xx(client, method, path, status) -> None:
         (GenerationMode.NEGATIVE, "POST", "/v1/chat/completions"),
     ],
 )
-def test_the_openapi_document_is_kept(document, mode, method, path) -> None:
+def test_the_openapi_document_is_kept(server, document, mode, method, path) -> None:
     kept = [
         checks.not_a_server_error,
         checks.status_code_conformance,
@@ -262,7 +294,7 @@ def test_the_openapi_document_is_kept(document, mode, method, path) -> None:
     @hostile
     @given(document[path][method].as_strategy(generation_mode=mode))
     def keeps(case: schemathesis.Case) -> None:
-        case.call_and_validate(checks=kept)
+        case.call_and_validate(checks=kept, **trusted(server))
 
     keeps()
 
@@ -314,8 +346,13 @@ def test_a_killed_replica_fails_no_request(server: Server) -> None:
 
 def test_a_stream_outlives_its_replica(server: Server) -> None:
     asked = {"model": "bytes:auto", "prompt": "import os\n\n\ndef ", "max_tokens": 600}
-    url = f"{server.client.base_url}/v1"
-    with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client:
+    client = openai.OpenAI(
+        base_url=f"{server.client.base_url}/v1",
+        api_key=server.key,
+        max_retries=0,
+        http_client=httpx.Client(verify=ssl.create_default_context(cafile=server.certificate)),
+    )
+    with client:
         whole = client.completions.create(**asked)
         (before,) = replicas(server.process.pid)
         stream = client.completions.create(**asked, stream=True)
@@ -339,7 +376,24 @@ def test_a_taken_port_is_one_clear_error(release) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(ValueError, match=r"cannot serve on .* choose another with --port"):
-            serve_sweep(release, "sqlite:///unused.db", port=taken.getsockname()[1])
+            serve_sweep(release, "sqlite:///unused.db", Address(port=taken.getsockname()[1]))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])
+def test_strangers_are_let_in_by_key_alone(release, tmp_path, host) -> None:
+    url = f"sqlite:///{tmp_path}/paretoken.db"
+    with pytest.raises(ValueError, match="paretoken keys add TENANT"):
+        serve_sweep(release, url, address_for(url, host, 8000))
+    with pytest.raises(ValueError, match="takes API keys"):
+        serve_sweep(release, url, Address(host, 8000))
+
+
+def test_a_certificate_that_is_none_is_one_clear_error(release, tmp_path) -> None:
+    for name in ("certificate.pem", "key.pem"):
+        (tmp_path / name).write_text("none")
+    tls = TLS(tmp_path / "certificate.pem", tmp_path / "key.pem")
+    with pytest.raises(ValueError, match="are no certificate and its key"):
+        serve_sweep(release, "sqlite:///unused.db", Address(port=8000, tls=tls))
 
 
 def test_the_ingress_does_without_torch() -> None:

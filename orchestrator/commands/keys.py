@@ -1,0 +1,68 @@
+"""Commands for API keys: ``keys add``, ``keys list``, ``keys revoke``; they start nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.commands.console import Json, StoreUrl, log, show_rows, store_url
+from orchestrator.keys import PER_MINUTE, KeyFile, keys_file
+
+group = typer.Typer(help="API keys of `paretoken serve`.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group to the command line."""
+    app.add_typer(group, name="keys")
+
+
+@group.command()
+def add(
+    tenant: Annotated[str, typer.Argument(help="Whom the key is for.")],
+    per_minute: Annotated[
+        int, typer.Option(min=1, help="Requests that the tenant may send in a minute.")
+    ] = PER_MINUTE,
+    store: StoreUrl = None,
+) -> None:
+    """Print a new key. It is kept as a hash: nobody can show it again."""
+    file = keys_file(store_url(store))
+    typer.echo(KeyFile(file).add(tenant, per_minute))
+    log(f"a new key of {tenant}; its hash is in {file}")
+
+
+@group.command("list")
+def list_(as_json: Json = False, store: StoreUrl = None) -> None:
+    """Show whose keys there are."""
+    rows = [
+        {
+            "key": key.id,
+            "tenant": key.tenant,
+            "per_minute": key.per_minute,
+            "created": key.created.isoformat(timespec="seconds"),
+        }
+        for key in KeyFile(keys_file(store_url(store))).read()
+    ]
+    show_rows(as_json, rows, lambda: _table(rows))
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None)
+    for name in ("key", "tenant", "per_minute", "created"):
+        table.add_column(name.replace("_", " "), no_wrap=True)
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    return table if rows else "No keys: paretoken keys add TENANT"
+
+
+@group.command()
+def revoke(
+    name: Annotated[str, typer.Argument(help="A key's id, or a tenant: all its keys.")],
+    store: StoreUrl = None,
+) -> None:
+    """Take keys back; a running server refuses them at once."""
+    for key in KeyFile(keys_file(store_url(store))).revoke(name):
+        log(f"revoked key {key.id} of {key.tenant}")
