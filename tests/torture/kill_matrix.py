@@ -83,16 +83,19 @@ class Campaign:
 
     def fight(self, name: str, strikes: Sequence[tuple[int, Victim]]) -> Outcome:
         """Strike whenever so many trials have begun, and examine what came of it."""
-        started = time.monotonic()
+        started, num_trials = time.monotonic(), len(self._field.expected)
         with ExitStack() as stack:
             process = stack.enter_context(ended(self._field.start()))
             for moment, victim in strikes:
+                if moment:
+                    self._field.open()  # before, nothing ends, however long a strike takes
                 self._field.wait_for_attempts(moment, process)
                 time.sleep(self._chance.uniform(0, 0.5))
                 process = stack.enter_context(ended(self._strike(victim, process)))
+            self._field.open()
             report = self._field.report(process)
         self._examine(report, self._field.said(process))
-        done_again = sum(self._field.attempts.values()) - len(self._field.expected)
+        done_again = sum(self._field.attempts.values()) - num_trials
         return Outcome(
             victim=name,
             killed_at=self._killed_at,

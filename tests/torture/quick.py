@@ -15,13 +15,18 @@ from sweeps.trial import Metrics, TrialResult, TrialSpec, TrialState
 NOTES = "PARETOKEN_TORTURE_NOTES"
 """Names the folder in which every attempt leaves a line: a file for each trial."""
 SECONDS = 0.06
+GO = ".go"
+"""No trial ends before there is a file of the folder's name with this ending."""
 
 
 def quick(spec: TrialSpec) -> TrialResult:
     """Numbers that depend on the spec alone."""
     started_at, started = datetime.now(UTC), time.perf_counter()
-    with (Path(os.environ[NOTES]) / spec.id).open("a") as file:
+    notes = Path(os.environ[NOTES])
+    with (notes / spec.id).open("a") as file:
         file.write(f"{os.getpid()}\n")
+    while not notes.with_suffix(GO).exists():
+        time.sleep(0.02)
     time.sleep(SECONDS)
     metrics, outcomes = quick_numbers(spec)
     return TrialResult(
