@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
@@ -76,8 +77,8 @@ class Measuring:
             mine, report.interrupted = self._wait()
             if not mine and not self._lane.trials():
                 break
-        failed = [*self._adopted.values()].count(TrialState.FAILED)
-        return Outcome(report, len(self._adopted) - failed, failed)
+        adopted = Counter(self._adopted.values())
+        return Outcome(report, adopted[TrialState.FINISHED], adopted[TrialState.FAILED])
 
     def _pools(self, todo: Sequence[TrialSpec], seconds: float) -> PoolReport:
         """A pool for every interpreter that the trials need."""

@@ -124,9 +124,14 @@ class Leases:
             return connection.execute(select(func.max(Attempt.id))).scalar() or 0
 
     def ended(self, trial_ids: Iterable[str], since: int) -> dict[str, TrialState]:
-        """Those that have finished, or failed in an attempt after number ``since``."""
-        failed = and_(Trial.state == TrialState.FAILED, last_attempt() > since)
-        query = select(Trial.id, Trial.state).where(or_(Trial.state == TrialState.FINISHED, failed))
+        """Those that finished or turned out impossible, or failed in an attempt after ``since``.
+
+        An attempt that a remedy follows has ended nothing.
+        """
+        last = select(Attempt.remedy).where(Attempt.id == last_attempt()).scalar_subquery()
+        failed = and_(Trial.state == TrialState.FAILED, last_attempt() > since, last.is_(None))
+        over = Trial.state.in_([TrialState.FINISHED, TrialState.INFEASIBLE])
+        query = select(Trial.id, Trial.state).where(or_(over, failed))
         found: dict[str, TrialState] = {}
         with self._database.read() as connection:
             for portion in portions(trial_ids):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from store.mirror.mlflow_mirror import MlflowMirror
 from store.repository import Store
 from store.sql.leases import Leases, Partner
+from sweeps.failures import FailureKind, Remedy
 from sweeps.trial import TrialState
 from tests.store.examples import begin, failed, finished, spec
 
@@ -61,14 +63,18 @@ def test_only_a_beat_that_stood_still_is_buried_and_by_one_alone(
 
 
 def test_what_ended_since_is_told_from_what_failed_long_ago(store: Store, leases: Leases) -> None:
-    trials = [spec(number) for number in range(4)]
+    trials = [spec(number) for number in range(6)]
     begin(store, trials)
-    store.record([failed(trials[0]), failed(trials[1])])
+    store.record([failed(trials[number]) for number in (0, 1, 5)])
     since = leases.last_attempt()
-    store.record([finished(trials[2]), failed(trials[1])])
+    impossible = failed(trials[4], FailureKind.INFEASIBLE)
+    on_its_way = replace(failed(trials[5]), remedy=Remedy.ELSEWHERE)
+    store.record([finished(trials[2]), failed(trials[1]), on_its_way])
+    store.record([replace(impossible, state=TrialState.INFEASIBLE)])
     assert leases.ended([trial.id for trial in trials], since) == {
         trials[1].id: TrialState.FAILED,
         trials[2].id: TrialState.FINISHED,
+        trials[4].id: TrialState.INFEASIBLE,
     }
 
 
