@@ -21,8 +21,10 @@ Result = TrialResult | TimingResult
 
 MIRROR_CHUNK = 4
 """Trials mirrored in one call: about a quarter of a second's work."""
-MAX_FAILURES = 3
-"""Failures in a row after which recording is given up."""
+MAX_REFUSALS = 3
+"""Times in a row that results may be refused before recording is given up."""
+MAX_DEATHS = 20
+"""Writers in a row that may die before they have recorded anything: somebody may kill them."""
 SLOW_SECONDS = 5.0
 """Recording that takes longer is worth a word."""
 MIRROR_AGAIN_SECONDS = 30.0
@@ -115,7 +117,7 @@ class Recorder:
         self._sent: list[Result] = []
         self._ack: Any = None
         self._mirroring: Any = None
-        self._failures = 0
+        self._refusals = self._deaths = 0
         self._sent_at = 0.0
         self._mirror_behind = True
         self._mirror_from = -math.inf
@@ -214,13 +216,16 @@ class Recorder:
             self._recover(error)
             return []
         durable, self._sent = self._sent, []
-        self._failures, self._mirror_behind = 0, True
+        self._refusals = self._deaths = 0
+        self._mirror_behind = True
         self._send()
         return durable
 
     def _recover(self, error: RayError) -> None:
-        self._failures += 1
-        if self._failures >= MAX_FAILURES:
+        died = isinstance(error, RayActorError)
+        self._deaths += died
+        self._refusals += not died
+        if self._refusals >= MAX_REFUSALS or self._deaths >= MAX_DEATHS:
             raise RecordingError(f"results cannot be recorded: {_cause(error)}") from error
         self.restarts += 1
         ray.kill(self._actor)
