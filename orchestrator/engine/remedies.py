@@ -54,10 +54,6 @@ class Remedies:
             self._chosen[spec.id].add(remedy)
         return remedy
 
-    def strikes(self, trial_id: str) -> int:
-        """Workers that the trial has taken down."""
-        return self._failed[trial_id][FailureKind.WORKER_DIED]
-
     def small_batches(self, trial_id: str) -> bool:
         """Whether memory was short before."""
         return Remedy.SMALLER_BATCH in self._chosen.get(trial_id, ())

@@ -30,7 +30,7 @@ from store.models import (
 )
 from store.records import MEASURED, METRIC_NAMES, TIMES, Point
 from store.sql import timings
-from store.sql.statements import last_attempt, num_attempts
+from store.sql.statements import PLACED, last_attempt, num_attempts
 from sweeps.times import TIME_METRICS
 from sweeps.trial import Metrics, TrialState
 
@@ -172,12 +172,7 @@ def failures(sweep_id: int) -> Select[*tuple[Any, ...]]:
     """Fields of :class:`store.records.Failure` in the plan's order."""
     return (
         select(
-            SweepTrial.workload,
-            Trial.id,
-            Trial.method,
-            SweepTrial.keep_label,
-            Trial.schedule,
-            Trial.seed,
+            *PLACED,
             num_attempts(),
             Attempt.failure,
             Attempt.error,
@@ -203,12 +198,7 @@ def failed_attempts(sweep_id: int) -> Select[*tuple[Any, ...]]:
     """Fields of :class:`store.records.FailedAttempt`, oldest first."""
     return (
         select(
-            SweepTrial.workload,
-            Trial.id,
-            Trial.method,
-            SweepTrial.keep_label,
-            Trial.schedule,
-            Trial.seed,
+            *PLACED,
             Trial.state,
             Attempt.failure,
             Attempt.error,

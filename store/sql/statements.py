@@ -9,11 +9,21 @@ from sqlalchemy import Connection, ScalarSelect, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from store.models import Attempt, Base, Trial
+from store.models import Attempt, Base, SweepTrial, Trial
 
 T = TypeVar("T")
 _PORTION = 10_000
 """Bound parameters in one statement; SQLite takes 32,766, PostgreSQL 65,535."""
+
+PLACED = (
+    SweepTrial.workload,
+    Trial.id,
+    Trial.method,
+    SweepTrial.keep_label,
+    Trial.schedule,
+    Trial.seed,
+)
+"""What says to people which trial of a plan a row is about."""
 
 
 def last_attempt() -> ScalarSelect[int]:

@@ -24,7 +24,7 @@ from sqlalchemy.orm import aliased
 
 from store.models import Environment, OutboxKind, OutboxRow, SweepTrial, Timing, Trial
 from store.serialization import digest
-from store.sql.statements import insert_new, portions
+from store.sql.statements import PLACED, insert_new, portions
 from sweeps.times import TIME_METRICS
 from sweeps.timing import TimingResult
 from sweeps.trial import TrialResult, TrialState
@@ -100,12 +100,7 @@ def failures(sweep_id: int) -> Select[*tuple[Any, ...]]:
     )
     return (
         select(
-            SweepTrial.workload,
-            Trial.id,
-            Trial.method,
-            SweepTrial.keep_label,
-            Trial.schedule,
-            Trial.seed,
+            *PLACED,
             attempts.correlate(Trial, Timing).scalar_subquery(),
             Timing.failure,
             Timing.batch,
