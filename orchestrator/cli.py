@@ -20,6 +20,7 @@ from orchestrator.commands import imports as import_commands
 from orchestrator.commands import keys as key_commands
 from orchestrator.commands import planning as planning_commands
 from orchestrator.commands import questions as question_commands
+from orchestrator.commands import releases as release_commands
 from orchestrator.commands import reproduce as reproduce_command
 from orchestrator.commands.console import (
     File,
@@ -276,6 +277,7 @@ question_commands.register(app)
 cluster_commands.register(app)
 import_commands.register(app)
 key_commands.register(app)
+release_commands.register(app)
 
 
 def main() -> None:

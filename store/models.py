@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from store.releases.line import Step
 from sweeps.failures import FailureKind, Remedy
 from sweeps.trial import TrialState
 
@@ -90,6 +91,7 @@ class Base(DeclarativeBase):
         FailureKind: _by_value(FailureKind),
         Remedy: _by_value(Remedy),
         OutboxKind: _by_value(OutboxKind),
+        Step: _by_value(Step),
     }
 
 
@@ -398,3 +400,33 @@ class MlflowRun(Base):
     )
     trial_id: Mapped[str] = mapped_column(String(16), primary_key=True)
     run_id: Mapped[str | None] = mapped_column(String(32))
+
+
+class ReleaseRow(Base):
+    """Configurations of a sweep, frozen with what was measured; written once."""
+
+    __tablename__ = "paretoken_releases"
+
+    sweep: Mapped[str] = mapped_column(String(200), primary_key=True)
+    """No reference: a release outlives its sweep."""
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    digest: Mapped[str] = mapped_column(String(16))
+    content: Mapped[dict[str, Any]]
+    environment: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class ReleaseStep(Base):
+    """A step of a release; rows are added and never changed."""
+
+    __tablename__ = "paretoken_release_steps"
+
+    sweep: Mapped[str] = mapped_column(String(200), primary_key=True)
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    number: Mapped[int]
+    """Of the release."""
+    step: Mapped[Step]
+    at: Mapped[datetime]
+    who: Mapped[str] = mapped_column(Text)
+    why: Mapped[str] = mapped_column(Text)
+    evidence: Mapped[dict[str, Any]]

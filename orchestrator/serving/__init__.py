@@ -5,8 +5,8 @@ Serve adds.
 """
 
 from orchestrator.serving.app import build_app
-from orchestrator.serving.release import Release, release_of
 from orchestrator.serving.server import TLS, Address, address_for, serve_sweep
+from store.releases.release import Release, release_of
 
 __all__ = [
     "TLS",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
-from orchestrator.serving.release import Configuration, Workload
+from store.releases.release import Configuration, Workload
 
 _DIGITS = 4  # significant digits of a suggested limit
 

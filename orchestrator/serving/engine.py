@@ -25,7 +25,7 @@ from orchestrator.measurement.trial import build_method, build_task, open_backbo
 from orchestrator.serving.completion import Completion
 from orchestrator.serving.messages import Answer, Continuation, Event, Piece, Refusal, TextCard
 from orchestrator.serving.reader import Reader, reader_for
-from orchestrator.serving.release import Release
+from store.releases.release import Release
 from sweeps.tasks.base import Task
 from sweeps.trial import AnyWeights, TrialSpec
 
@@ -69,8 +69,8 @@ class Engine:
         specs = {c.trial: c.spec for w in release.workloads for c in w.configurations}
         self._loaded: dict[tuple[str, str], _Loaded] = {}
         self._variants = {trial: self._variant(spec) for trial, spec in specs.items()}
-        for trial in self._variants:
-            self._probe(trial)
+        for variant in self._variants.values():
+            self._warm_up(variant)
         self._last_answer = time.monotonic()
         self._threads = ThreadPoolExecutor(MAX_ONGOING, thread_name_prefix="completion")
 
@@ -81,7 +81,9 @@ class Engine:
 
     def predict(self, trial: str, inputs: dict[str, Any]) -> Answer | Refusal:
         """The task's answer to one example, or why these inputs have none."""
-        variant = self._variants[trial]
+        return self._predicted(self._variants[trial], inputs)
+
+    def _predicted(self, variant: _Variant, inputs: dict[str, Any]) -> Answer | Refusal:
         started = time.perf_counter()
         try:
             batch = variant.task.batch_of(inputs)
@@ -158,9 +160,13 @@ class Engine:
             self.probe()
 
     def _probe(self, trial: str) -> None:
-        answer = self.predict(trial, PROBE)
+        self._warm_up(self._variants[trial])
+
+    def _warm_up(self, variant: _Variant) -> None:
+        answer = self._predicted(variant, PROBE)
         if isinstance(answer, Refusal):
-            raise RuntimeError(f"configuration {trial} does not answer {PROBE}: {answer.reason}")
+            name = variant.spec.id
+            raise RuntimeError(f"configuration {name} does not answer {PROBE}: {answer.reason}")
 
     def _variant(self, spec: TrialSpec) -> _Variant:
         task, loaded = build_task(spec), self._load(spec.backbone)

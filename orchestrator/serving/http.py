@@ -8,19 +8,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Query, Response
 
-from orchestrator.keys import Keyring
-from orchestrator.serving.doors import Doors
 from orchestrator.serving.messages import AsyncAnalyst, AsyncEngine, Refusal
-from orchestrator.serving.observed import Numbers, Observed, observation
+from orchestrator.serving.observed import observation
 from orchestrator.serving.openai_http import OpenAIEndpoints
 from orchestrator.serving.points import documented_headers, headers_of
 from orchestrator.serving.refusals import HANDLERS, BodyLimit, InputsError
-from orchestrator.serving.release import Release, Workload
 from orchestrator.serving.router import Router, Wish
 from orchestrator.serving.schemas import (
     Answers,
@@ -34,6 +30,7 @@ from orchestrator.serving.schemas import (
     Problem,
 )
 from store.questions.asked import Question
+from store.releases.release import Release, Workload
 
 MAX_BODY_BYTES = 8 * 2**20
 HEALTH_SECONDS = 1.0
@@ -42,22 +39,16 @@ MAX_RESAMPLES = 5_000
 """More take minutes; the command line has no such limit."""
 
 
-def build_http(
-    release: Release, engine: AsyncEngine, analyst: AsyncAnalyst, keys: Path | None = None
-) -> FastAPI:
-    """The application that answers for ``release`` with ``engine``, and questions to its sweep.
-
-    With ``keys``, a file of API keys, nobody else is let in.
-    """
+def build_http(release: Release, engine: AsyncEngine, analyst: AsyncAnalyst) -> FastAPI:
+    """The application that answers for ``release`` with ``engine``, and questions to its sweep."""
     api = FastAPI(
         title="Paretoken",
         description=f"The Pareto frontier of sweep `{release.sweep}`, chosen by budget.",
         version="1",
         redirect_slashes=False,
     )
-    endpoints, numbers = Endpoints(release, engine, analyst), Numbers(release)
+    endpoints = Endpoints(release, engine, analyst)
     api.add_api_route("/healthz", endpoints.health, responses=_problems(503))
-    api.add_api_route("/metrics", numbers.page, include_in_schema=False)
     api.add_api_route("/v1/frontier", endpoints.frontier, responses=_problems(404, 422))
     api.add_api_route(
         "/v1/predict",
@@ -73,10 +64,7 @@ def build_http(
         responses=_problems(400, 404, 413, 422, 503),
     )
     OpenAIEndpoints(release, engine).add_to(api)
-    api.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)  # the last one added comes first
-    if keys is not None:
-        api.add_middleware(Doors, keyring=Keyring(keys))
-    api.add_middleware(Observed, numbers=numbers)
+    api.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     for error, handler in HANDLERS.items():
         api.add_exception_handler(error, handler)
     return api

@@ -9,9 +9,9 @@ from methods.naming import unknown
 from orchestrator.serving.messages import TextCard
 from orchestrator.serving.openai_schemas import ModelCard, Request
 from orchestrator.serving.points import AUTO, point_name
-from orchestrator.serving.release import Configuration, Release, Workload
 from orchestrator.serving.router import Route, Router, UnknownNameError, UnroutableError, Wish
 from orchestrator.serving.schemas import ConfigurationCard
+from store.releases.release import Configuration, Release, Workload
 
 
 class Names:

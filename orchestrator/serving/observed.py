@@ -7,22 +7,22 @@ once the answer's last byte is sent, so that a stream counts with its whole leng
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestrator.serving.release import Release
+from orchestrator.serving.plan import UNRELEASED, Served
 from orchestrator.serving.router import Route
 
 ENDPOINTS: Final = ("/v1/predict", "/v1/completions", "/v1/chat/completions", "/v1/questions")
-_POINT: Final = ("workload", "point")
+_POINT: Final = ("release", "workload", "point")
 _REQUEST: Final = ("endpoint", *_POINT)
 _SECONDS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 
@@ -31,15 +31,23 @@ _SECONDS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 class Observation:
     """What is known of one request."""
 
+    release: int = UNRELEASED
     workload: str = ""
     point: str = ""
     """Trial id; empty where the request was refused before one was chosen."""
     status: int = 500
     broke_off: bool = False
     """Whether a stream ended in an error, behind a status that said otherwise."""
+    fell_back: bool = False
+    """Whether a canary was asked first, in vain."""
     tokens_in: float = 0
     tokens_kept: float = 0
     tokens_out: float = 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether there was no answer, or half of one."""
+        return self.status >= 500 or self.broke_off
 
     def chose(self, route: Route) -> None:
         """Note who answers."""
@@ -54,10 +62,28 @@ def observation() -> Observation:
     return _CURRENT.get() or Observation()
 
 
+@contextmanager
+def forgotten() -> Iterator[None]:
+    """A block whose requests nobody counts."""
+    token = _CURRENT.set(Observation())
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
+class Watcher(Protocol):
+    """Who is told of every request once it is over."""
+
+    def count(self, endpoint: str, seen: Observation, seconds: float) -> None:
+        """Take note of one."""
+        ...
+
+
 class Numbers:
     """Counters of one server."""
 
-    def __init__(self, release: Release) -> None:
+    def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._requests = self._counter("requests", "Requests.", _REQUEST)
         self._refused = self._counter(
@@ -80,7 +106,12 @@ class Numbers:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._describe(release)
+        self._fallbacks = self._counter(
+            "fallbacks", "Requests that a canary did not answer, and another did.", ("endpoint",)
+        )
+        self._quality = self._gauge("expected_quality", _POINT)
+        self._cost = self._gauge("expected_cost", (*_POINT, "metric"))
+        self._share = self._gauge("share", ("release",), "Of the requests that name no release.")
 
     def page(self) -> Response:
         """What Prometheus reads."""
@@ -88,15 +119,17 @@ class Numbers:
 
     def count(self, endpoint: str, seen: Observation, seconds: float) -> None:
         """Add one request."""
-        labels = (endpoint, seen.workload, seen.point)
+        point = (str(seen.release), seen.workload, seen.point)
+        labels = (endpoint, *point)
         self._requests.labels(*labels).inc()
         self._seconds.labels(*labels).observe(seconds)
         if 400 <= seen.status < 500:
             self._refused.labels(*labels, str(seen.status)).inc()
-        if seen.status >= 500 or seen.broke_off:
+        if seen.failed:
             self._errors.labels(*labels).inc()
+        if seen.fell_back:
+            self._fallbacks.labels(endpoint).inc()
         if seen.point:
-            point = (seen.workload, seen.point)
             self._in.labels(*point).inc(seen.tokens_in)
             self._kept.labels(*point).inc(seen.tokens_kept)
             self._out.labels(*point).inc(seen.tokens_out)
@@ -104,27 +137,36 @@ class Numbers:
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(f"paretoken_{name}", text, labels, registry=self._registry)
 
-    def _describe(self, release: Release) -> None:
-        """The measured numbers beside, so that a dashboard needs no second source."""
-        quality = Gauge("paretoken_expected_quality", "Measured.", _POINT, registry=self._registry)
-        cost = Gauge(
-            "paretoken_expected_cost", "Measured.", (*_POINT, "metric"), registry=self._registry
-        )
-        for workload in release.workloads:
+    def _gauge(self, name: str, labels: tuple[str, ...], text: str = "Measured.") -> Gauge:
+        return Gauge(f"paretoken_{name}", text, labels, registry=self._registry)
+
+    def describe(self, shares: Sequence[tuple[Served, float]]) -> None:
+        """Put the measured numbers beside, so that a dashboard needs no second source.
+
+        ``shares`` are the loaded releases with what they get of the requests.
+        """
+        for gauge in (self._quality, self._cost, self._share):
+            gauge.clear()
+        for served, share in shares:
+            self._share.labels(str(served.number)).set(share)
+            self._describe(served)
+
+    def _describe(self, served: Served) -> None:
+        for workload in served.release.workloads:
             for configuration in workload.configurations:
-                point = (workload.name, configuration.trial)
-                quality.labels(*point).set(configuration.quality)
+                point = (str(served.number), workload.name, configuration.trial)
+                self._quality.labels(*point).set(configuration.quality)
                 for metric in workload.costs:
                     if (value := configuration.cost(metric)) is not None:
-                        cost.labels(*point, metric).set(value)
+                        self._cost.labels(*point, metric).set(value)
 
 
 class Observed:
     """Counts every request to :data:`ENDPOINTS`."""
 
-    def __init__(self, app: ASGIApp, numbers: Numbers) -> None:
+    def __init__(self, app: ASGIApp, watchers: Sequence[Watcher]) -> None:
         self._app = app
-        self._numbers = numbers
+        self._watchers = watchers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and count it when it is over."""
@@ -148,4 +190,6 @@ class Observed:
             yield seen
         finally:
             _CURRENT.reset(token)
-            self._numbers.count(endpoint, seen, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            for watcher in self._watchers:
+                watcher.count(endpoint, seen, seconds)

@@ -27,7 +27,7 @@ from orchestrator.serving.openai_schemas import (
 )
 from orchestrator.serving.points import documented_headers, headers_of
 from orchestrator.serving.refusals import InputsError
-from orchestrator.serving.release import Release
+from store.releases.release import Release
 
 SSE = "text/event-stream"
 

@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from orchestrator.serving.release import Configuration, Workload
 from orchestrator.serving.router import Route
+from store.releases.release import Configuration, Workload
 
 CONFIGURATION_HEADER: Final = "x-paretoken-configuration"
 POINT_HEADER: Final = "x-paretoken-point"
 COST_HEADER: Final = "x-paretoken-cost"
 QUALITY_HEADER: Final = "x-paretoken-expected-quality"
+RELEASE_HEADER: Final = "x-paretoken-release"
 AUTO: Final = "auto"
 
 _MEANING: Final = {
+    RELEASE_HEADER: "Sweep and number of the release that answered; a request may name one, too.",
     CONFIGURATION_HEADER: "Trial id of the configuration that answered.",
     POINT_HEADER: "Workload and trial id, as `/v1/models` lists them.",
     COST_HEADER: "Its measured costs among the workload's objectives: `flops=0.41`.",

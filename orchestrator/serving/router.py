@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from methods.naming import unknown
 from orchestrator.serving.budget import Budget, cost_of, nearest
-from orchestrator.serving.release import COSTS, Configuration, Release, Workload
+from store.releases.release import COSTS, Configuration, Release, Workload
 
 
 class UnknownNameError(ValueError):

@@ -21,7 +21,7 @@ from ray.serve.config import HTTPOptions
 from orchestrator.cluster.connection import cluster
 from orchestrator.keys import KeyFile, keys_file
 from orchestrator.serving.app import build_app
-from orchestrator.serving.release import Release
+from store.releases.release import Release
 
 START_SECONDS = 120.0
 """How long the server may take until it is healthy, once its models are loaded."""

@@ -14,8 +14,8 @@ from dashboards.rows import rows_of, short_list
 from dashboards.tables import frontier_table
 from orchestrator.measurement.timing import run_timing
 from orchestrator.measurement.trial import open_backbone, run_trial, warm_backbone
-from orchestrator.serving.release import release_of
 from store.frontiers.paired import UnanswerableError, load
+from store.releases.release import release_of
 from store.repository import Store
 from sweeps.load import parse_sweep
 from sweeps.plan import plan

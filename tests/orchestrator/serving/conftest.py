@@ -12,14 +12,25 @@ from typing import Any
 import pytest
 import torch
 import uvicorn
+from starlette.applications import Starlette
 
 from orchestrator.keys import KeyFile
 from orchestrator.measurement.trial import run_trial
 from orchestrator.serving.analyst import Analyst
 from orchestrator.serving.engine import Engine
+from orchestrator.serving.front import build_front
 from orchestrator.serving.http import build_http
-from orchestrator.serving.messages import Answer, Continuation, Event, Refusal, TextCard
-from orchestrator.serving.release import Release, release_of
+from orchestrator.serving.messages import (
+    Answer,
+    AsyncAnalyst,
+    AsyncEngine,
+    Continuation,
+    Event,
+    Refusal,
+    TextCard,
+)
+from orchestrator.serving.plan import UNRELEASED, Plan, Served
+from store.releases.release import Release, release_of
 from store.repository import Store
 from sweeps.load import load_sweep
 from sweeps.plan import plan
@@ -117,6 +128,18 @@ class InProcess:
         return self._engine.complete(trial, continuation)
 
 
+def alone(
+    release: Release, engine: AsyncEngine, analyst: AsyncAnalyst, keys: Path | None = None
+) -> Starlette:
+    """The HTTP side of one release that nobody replaces."""
+    plan = Plan(0, Served(UNRELEASED, release))
+
+    async def beat(known: int | None, _: object) -> Plan | None:
+        return plan if known is None else None
+
+    return build_front(lambda each: build_http(each.release, engine, analyst), beat, keys)
+
+
 @contextmanager
 def running(api: Any) -> Iterator[str]:
     """An application on a real socket, in a thread; its address."""
@@ -134,8 +157,8 @@ def running(api: Any) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def local_url(release: Release, store: Store, engine: Engine) -> Iterator[str]:
     """The HTTP side without Ray."""
-    analyst = Analyst(store.url, release.sweep)
-    with running(build_http(release, InProcess(engine), analyst)) as url:
+    analyst: Any = Analyst(store.url, release.sweep)
+    with running(alone(release, InProcess(engine), analyst)) as url:
         yield url
 
 
@@ -145,6 +168,6 @@ def guarded(
 ) -> Iterator[tuple[str, KeyFile]]:
     """The same behind keys, and their file."""
     file = tmp_path_factory.mktemp("guarded") / "api-keys.json"
-    analyst = Analyst(store.url, release.sweep)
-    with running(build_http(release, InProcess(engine), analyst, file)) as url:
+    analyst: Any = Analyst(store.url, release.sweep)
+    with running(alone(release, InProcess(engine), analyst, file)) as url:
         yield url, KeyFile(file)

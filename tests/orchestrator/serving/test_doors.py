@@ -103,7 +103,7 @@ def test_every_request_is_counted_at_its_point(local_url, release) -> None:
     after = numbers(local_url)
 
     def grown(name: str, point: str = "", workload: str = "", **labels: str) -> float:
-        stated = {"point": point, "workload": workload, **labels}
+        stated = {"point": point, "workload": workload, "release": "0", **labels}
         key = (f"paretoken_{name}", *(f"{k}={v}" for k, v in sorted(stated.items())))
         return after[key] - before.get(key, 0)
 
@@ -118,6 +118,7 @@ def test_every_request_is_counted_at_its_point(local_url, release) -> None:
     assert grown("tokens_in_total", *point) == 2 * 41
     assert 9 <= grown("tokens_kept_total", *point) / 2 <= 11
     assert grown("tokens_out_total", *point) == 10
-    quality = ("paretoken_expected_quality", f"point={halved.trial}", "workload=bytes")
+    labels = (f"point={halved.trial}", "release=0", "workload=bytes")
+    quality = ("paretoken_expected_quality", *labels)
     assert after[quality] == halved.quality
     assert not any(name.startswith("paretoken_errors_total") for name, *_ in after)

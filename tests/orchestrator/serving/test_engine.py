@@ -11,7 +11,7 @@ from methods import registry
 from orchestrator.measurement.trial import build_method, build_task, open_backbone
 from orchestrator.serving.engine import Engine
 from orchestrator.serving.messages import Answer, Refusal
-from orchestrator.serving.release import Release
+from store.releases.release import Release
 from sweeps.data import contexts
 from sweeps.trial import Named, TrialSpec
 

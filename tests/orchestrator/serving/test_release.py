@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.serving.gate import require_current
-from orchestrator.serving.release import Release, release_of
 from store.frontiers.frontier import frontier
 from store.records import NOT_NUMBERS
+from store.releases.release import Release, release_of
 from store.repository import Store
 from sweeps.trial import Named, TrialSpec
 from tests.store import examples

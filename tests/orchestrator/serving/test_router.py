@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from methods.schedule import Uniform
 from orchestrator.serving.budget import Budget
-from orchestrator.serving.release import Configuration, Release, Workload
 from orchestrator.serving.router import (
     NothingFitsError,
     Router,
@@ -20,6 +19,7 @@ from orchestrator.serving.router import (
     Wish,
 )
 from orchestrator.serving.schemas import FrontierWorkload
+from store.releases.release import Configuration, Release, Workload
 from sweeps.trial import Metrics, Named, TrialSpec, Weights
 
 quick = settings(derandomize=True, max_examples=200, deadline=None, database=None)

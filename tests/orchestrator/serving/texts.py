@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.serving.release import Release, Workload
+from store.releases.release import Release, Workload
 from sweeps.data import contexts
 
 _DRAWN = contexts.stream("test", 8, 256, 12)

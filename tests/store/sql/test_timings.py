@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from dashboards.rows import rows_of
-from orchestrator.serving.release import release_of
 from store.frontiers.frontier import frontier, select
 from store.mirror.mlflow_mirror import MlflowMirror
 from store.questions import answers
 from store.questions.asked import BestQuestion
+from store.releases.release import release_of
 from store.repository import Store
 from store.sql.untimed import untimed
 from sweeps.times import TIME_METRICS, Times

@@ -76,7 +76,7 @@ class Workload(_Frozen):
 
 
 class Release(_Frozen):
-    """What one server answers from; never changes."""
+    """What a server answers from; never changes."""
 
     sweep: str
     workloads: tuple[Workload, ...] = Field(min_length=1)

@@ -1,0 +1,54 @@
+"""Writes a frontier down as a release that never changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from methods.naming import unknown
+from store.releases.ledger import Frozen, Ledger, Signed
+from store.releases.release import Configuration, Release, release_of
+from store.repository import Store
+
+MIN_PREFIX = 4
+"""Digits of a trial's id that name it."""
+
+
+def freeze(
+    store: Store, ledger: Ledger, sweep: str, points: Sequence[str], signed: Signed
+) -> tuple[Frozen, bool]:
+    """The frontier of a sweep as it is now, or these points of it; False: it was frozen before.
+
+    Points are the beginnings of trial ids, or ``METHOD@KEEP``, which may name several. Raises
+    ValueError for a sweep that cannot be served and for points that are not on its frontier.
+    """
+    from orchestrator.measurement.trial import environment
+
+    release = chosen(release_of(store, sweep), points)
+    return ledger.freeze(sweep, release.model_dump(mode="json"), environment(), signed)
+
+
+def chosen(release: Release, points: Sequence[str]) -> Release:
+    """The release with these points alone; all of them where none is named."""
+    if not points:
+        return release
+    configurations = [c for workload in release.workloads for c in workload.configurations]
+    for point in points:
+        if not any(_is(point, c) for c in configurations):
+            names = {name for c in configurations for name in (c.trial, _label(c))}
+            raise ValueError(unknown("point of the frontier", point, names))
+    workloads = []
+    for workload in release.workloads:
+        kept = tuple(c for c in workload.configurations if any(_is(p, c) for p in points))
+        if kept:
+            workloads.append(workload.model_copy(update={"configurations": kept}))
+    return release.model_copy(update={"workloads": tuple(workloads)})
+
+
+def _is(point: str, configuration: Configuration) -> bool:
+    return point == _label(configuration) or (
+        len(point) >= MIN_PREFIX and configuration.trial.startswith(point)
+    )
+
+
+def _label(configuration: Configuration) -> str:
+    return f"{configuration.spec.method.id}@{configuration.spec.keep_ratio:g}"

@@ -1,0 +1,165 @@
+"""Follows the ledger in a running server: has releases loaded, judges canaries, says who serves.
+
+One of it in a server. It is asked, and told what was seen, by every ingress a few times a second
+(:meth:`Conductor.beat`); if it dies, its successor reads all but the tallies from the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+from orchestrator.serving.agreement import equal
+from orchestrator.serving.judging import verdict
+from orchestrator.serving.messages import Answer, Refusal
+from orchestrator.serving.plan import UNRELEASED, Plan, Served
+from orchestrator.serving.shelf import Shelf
+from orchestrator.serving.tally import Tally
+from store.database import StoreUnavailableError
+from store.releases.ledger import LedgerError, Signed
+from store.releases.line import Step
+from store.releases.release import Release
+
+LOADING_SECONDS: Final = 120.0
+"""A release that takes longer to load, or to answer its golden examples, is rolled back."""
+WHO: Final = "paretoken serve"
+
+_LOG = logging.getLogger("paretoken.serving")
+
+
+class Models(Protocol):
+    """The engine, as far as it loads and proves releases."""
+
+    async def hold(self, releases: list[Release]) -> dict[str, str]:
+        """Load these and let go of all others; by trial, why one does not answer."""
+        ...
+
+    async def predict(self, trial: str, inputs: dict[str, Any]) -> Answer | Refusal:
+        """Answer one example."""
+        ...
+
+
+class Conductor:
+    """Turns steps of the ledger into plans, and what was seen into steps."""
+
+    def __init__(self, shelf: Shelf, models: Models) -> None:
+        self._shelf = shelf
+        self._models = models
+        self._plan: Plan | None = None
+        self._tallies: dict[int, Tally] = {}
+        self._following: asyncio.Task[None] | None = None
+
+    async def beat(self, known: int | None, tallies: Mapping[int, Tally]) -> Plan | None:
+        """Take note of what an ingress saw; the plan, if it is another than the one it knows.
+
+        ``known`` is its plan's sequence; without one it waits for the first.
+        """
+        for number, tally in tallies.items():
+            self._tallies.setdefault(number, Tally()).add(tally)
+        if self._following is None or self._following.done():
+            self._following = asyncio.create_task(self._follow())
+        if known is None:
+            await asyncio.shield(self._following)
+        plan = self._plan
+        return plan if plan is not None and plan.sequence != known else None
+
+    async def _follow(self) -> None:
+        try:
+            await self._judge()
+            if self._plan is None or await self._has_gone_on(self._plan):
+                await self._adopt(await asyncio.to_thread(self._shelf.plan))
+        except StoreUnavailableError as error:
+            _LOG.warning("the ledger is away, what is served stays: %s", error)
+        except LedgerError as error:
+            _LOG.info("somebody else was faster: %s", error)
+
+    async def _has_gone_on(self, plan: Plan) -> bool:
+        ledger = self._shelf.ledger
+        return await asyncio.to_thread(ledger.sequence, self._shelf.sweep) != plan.sequence
+
+    async def _adopt(self, plan: Plan) -> None:
+        """Load what the plan needs, and make it the plan; or roll back what does not work."""
+        try:
+            broken = await asyncio.wait_for(self._broken(plan), LOADING_SECONDS)
+        except TimeoutError:
+            newest = plan.loaded[-1] if plan.canary else plan.active
+            broken = {newest.number: f"did not load within {LOADING_SECONDS:.0f} s"}
+        for number, why in broken.items():
+            if _can_go_back(plan, number):
+                await self._step(plan, number, Step.ROLLED_BACK, why)
+                return  # the next beat adopts what that leads to
+            _LOG.error("release %s of %s: %s", number, self._shelf.sweep, why)
+        if self._plan is None or self._plan.canary != plan.canary:
+            self._tallies = {}
+        self._plan = plan
+
+    async def _broken(self, plan: Plan) -> dict[int, str]:
+        """What does not work of a plan: number and reason."""
+        known = () if self._plan is None else self._plan.loaded
+        # those that requests are on their way to stay
+        kept = {served.number: served for served in (*plan.loaded, *known)}
+        problems = await self._models.hold([served.release for served in kept.values()])
+        found = {}
+        for served in plan.loaded:
+            why = _problem(served, problems)
+            if why is None and served not in known and served.number != UNRELEASED:
+                why = await self._golden_problem(served)
+            if why is not None:
+                found[served.number] = why
+        return found
+
+    async def _golden_problem(self, served: Served) -> str | None:
+        golden = await asyncio.to_thread(self._shelf.golden, served.number)
+        for trial, expected in golden.items():
+            answer = await self._models.predict(trial, {"example": 0})
+            if isinstance(answer, Refusal):
+                return f"{trial} refuses its golden example: {answer.reason}"
+            if not equal(answer.output, expected):
+                return f"{trial} does not give its golden answer"
+        return None
+
+    async def _judge(self) -> None:
+        plan = self._plan
+        if plan is None or plan.canary is None:
+            return
+        number = plan.canary.served.number
+        canary, active = (self._tallies.get(n, Tally()) for n in (number, plan.active.number))
+        found = verdict(canary, active, plan.canary.terms)
+        if found is not None:
+            step = Step.ACTIVE if found.takes_over else Step.ROLLED_BACK
+            await self._step(plan, number, step, found.why, found.evidence)
+
+    async def _step(
+        self,
+        plan: Plan,
+        number: int,
+        step: Step,
+        why: str,
+        evidence: Mapping[str, str] | None = None,
+    ) -> None:
+        signed = Signed(WHO, why)
+        await asyncio.to_thread(
+            self._shelf.ledger.append,
+            self._shelf.sweep,
+            number,
+            step,
+            signed,
+            evidence,
+            after=plan.sequence,
+        )
+        _LOG.warning("%s@%s: %s (%s)", self._shelf.sweep, number, step.value, why)
+
+
+def _can_go_back(plan: Plan, number: int) -> bool:
+    is_canary = plan.canary is not None and plan.canary.served.number == number
+    return number != UNRELEASED and (is_canary or number == plan.active.number)
+
+
+def _problem(served: Served, problems: Mapping[str, str]) -> str | None:
+    for workload in served.release.workloads:
+        for configuration in workload.configurations:
+            if configuration.trial in problems:
+                return f"{configuration.trial}: {problems[configuration.trial]}"
+    return None

@@ -1,0 +1,69 @@
+"""The engine of a server that follows a ledger: releases come and go while it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from orchestrator.serving.engine import Engine
+from orchestrator.serving.messages import Answer, Continuation, Event, Refusal
+from orchestrator.serving.shelf import Shelf
+from store.releases.release import Release
+from sweeps.trial import TrialSpec
+
+
+class FollowingEngine(Engine):
+    """Holds every release of the plan.
+
+    A release shares models, and configurations, with the others: one more costs what is new in it.
+    A replica that does not know a configuration, because another one was told of it, reads the
+    ledger itself.
+    """
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._holding = threading.Lock()
+        plan = shelf.plan()
+        super().__init__(plan.active.release)
+        self._hold([served.release for served in plan.loaded])
+
+    async def hold(self, releases: list[Release]) -> dict[str, str]:
+        """Load these and let go of all others; by trial, why one does not answer."""
+        return await asyncio.to_thread(self._hold, releases)
+
+    def predict(self, trial: str, inputs: dict[str, Any]) -> Answer | Refusal:
+        """The task's answer to one example, or why these inputs have none."""
+        self._look_for(trial)
+        return super().predict(trial, inputs)
+
+    async def complete(self, trial: str, continuation: Continuation) -> AsyncIterator[Event]:
+        """Go on from a prompt: pieces as they are generated, then an ending; or a refusal."""
+        await asyncio.to_thread(self._look_for, trial)
+        async for event in super().complete(trial, continuation):
+            yield event
+
+    def _look_for(self, trial: str) -> None:
+        if trial not in self._variants:
+            self._hold([served.release for served in self._shelf.plan().loaded])
+
+    def _hold(self, releases: Iterable[Release]) -> dict[str, str]:
+        specs = {c.trial: c.spec for r in releases for w in r.workloads for c in w.configurations}
+        problems = {}
+        with self._holding:
+            held = {trial: v for trial, v in self._variants.items() if trial in specs}
+            for trial, spec in specs.items():
+                try:
+                    held[trial] = held.get(trial) or self._ready(spec)
+                except Exception as error:  # whatever it raises, this one is not served
+                    problems[trial] = str(error)
+            self._variants = held  # one assignment: requests see the old ones or the new ones
+            used = {id(variant.loaded) for variant in held.values()}
+            self._loaded = {key: m for key, m in self._loaded.items() if id(m) in used}
+        return problems
+
+    def _ready(self, spec: TrialSpec) -> Any:
+        variant = self._variant(spec)
+        self._warm_up(variant)
+        return variant

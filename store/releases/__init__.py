@@ -1,0 +1,1 @@
+"""What was released, and every step of it: an append-only ledger per sweep."""
