@@ -2,12 +2,14 @@
 
 A *tap* is shown what an attention module is about to compute, and may change it. Only models that
 were opened with the function of :mod:`methods.backbones.library.tapped_attention` show anything.
+Taps belong to the thread that attached them: several threads may use one model at a time.
 
 Shapes: B sequences, H query heads, K key/value heads, T queries, N keys, D channels of a head.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -36,7 +38,42 @@ class AttentionCall:
 Tap = Callable[[nn.Module, AttentionCall], AttentionCall]
 """``tap(module, call) -> call``: what the tap returns is computed, or shown to the next tap."""
 
-_taps: dict[nn.Module, list[Tap]] = defaultdict(list)
+Taps = dict[nn.Module, list[Tap]]
+"""What one thread attached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Entries of sequences that are fed one token each at a time, in place of keys or values.
+
+    Every sequence has its own number of entries, [1, K, N, D], and its own thread's taps.
+    """
+
+    entries: list[Tensor]
+    taps: list[Taps]
+
+
+class _Mine(threading.local):
+    def __init__(self) -> None:
+        self.taps: Taps = defaultdict(list)
+
+
+_mine = _Mine()
+
+
+def taps_of_this_thread() -> Taps:
+    """What the calling thread attached, now and later."""
+    return _mine.taps
+
+
+@contextmanager
+def acting_for(taps: Taps) -> Iterator[None]:
+    """Show calls inside the block to another thread's taps, which waits meanwhile."""
+    own, _mine.taps = _mine.taps, taps
+    try:
+        yield
+    finally:
+        _mine.taps = own
 
 
 @contextmanager
@@ -46,35 +83,36 @@ def attach(modules: Iterable[nn.Module], tap: Tap) -> Iterator[None]:
     Several taps see a call in the order in which they were attached; on any exit exactly the one
     attached here is removed.
     """
-    tapped = list(modules)
+    tapped, taps = list(modules), _mine.taps
     for module in tapped:
-        _taps[module].append(tap)
+        taps[module].append(tap)
     try:
         yield
     finally:
         for module in tapped:
-            _taps[module].remove(tap)
-            if not _taps[module]:
-                del _taps[module]
+            taps[module].remove(tap)
+            if not taps[module]:
+                del taps[module]
 
 
 @contextmanager
 def paused(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Show no tap what ``modules`` compute inside the block."""
-    hidden = {module: _taps.pop(module) for module in modules if module in _taps}
+    taps = _mine.taps
+    hidden = {module: taps.pop(module) for module in modules if module in taps}
     try:
         yield
     finally:
-        _taps.update(hidden)
+        taps.update(hidden)
 
 
 def is_tapped(module: nn.Module) -> bool:
     """Whether a tap is attached to this attention module."""
-    return module in _taps
+    return module in _mine.taps
 
 
 def after_taps(module: nn.Module, call: AttentionCall) -> AttentionCall:
     """What the taps of an attention module make of a call, one after another."""
-    for tap in _taps.get(module, ()):
+    for tap in _mine.taps.get(module, ()):
         call = tap(module, call)
     return call

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import itertools
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -106,6 +108,15 @@ class Backbone(ABC):
     def __init__(self, model: nn.Module) -> None:
         self.model: Any = model.eval().requires_grad_(False)
         self._record: Compression | None = None
+
+    def twin(self) -> Self:
+        """Another handle on the same model, for a thread of its own.
+
+        Only what attaches to a decoder's caches may be at work over several of them at a time; see
+        :mod:`methods.backbones.shared_steps`.
+        """
+        assert self._record is None, "a handle that is at work has no twin"
+        return copy.copy(self)
 
     @property
     def device(self) -> torch.device:
@@ -288,7 +299,7 @@ def layer_generator(seed: int, place: Place, forward_pass: int, layer: int) -> t
     """
     digest = hashlib.sha256(f"{seed} {place} {forward_pass} {layer}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
-    for watch in _WATCHES:
+    for watch in _WATCHES.here:
         watch.generators.append(generator)
     return generator
 
@@ -296,7 +307,7 @@ def layer_generator(seed: int, place: Place, forward_pass: int, layer: int) -> t
 def memory_over_passes() -> dict[str, Any]:
     """A place where a method may keep what later passes of the block need."""
     memory: dict[str, Any] = {}
-    for watch in _WATCHES:
+    for watch in _WATCHES.here:
         watch.memories.append(memory)
     return memory
 
@@ -318,14 +329,21 @@ class History:
 def watched_history() -> Iterator[History]:
     """Notes what methods draw and keep inside the block."""
     watch = History()
-    _WATCHES.append(watch)
+    _WATCHES.here.append(watch)
     try:
         yield watch
     finally:
-        _WATCHES.remove(watch)
+        _WATCHES.here.remove(watch)
 
 
-_WATCHES: list[History] = []
+class _Watches(threading.local):
+    """Of each thread, for itself."""
+
+    def __init__(self) -> None:
+        self.here: list[History] = []
+
+
+_WATCHES = _Watches()
 
 
 def _was_used(generator: torch.Generator) -> bool:

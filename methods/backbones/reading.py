@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from methods.backbones import attention_tap, decoder_stacks
 from methods.backbones.base import Backbone, Compression, Stage
 from methods.backbones.cache_compressor import CacheCompressor
+from methods.backbones.shared_steps import Alone, Steps
 from methods.backbones.sparse_reader import SparseReader
 from methods.backbones.weight_swap import converted
 from methods.decoding._base import Drafter
@@ -52,6 +53,7 @@ class LanguageBackbone(Backbone):
         self._drafter: Drafter | None = None
         self._one_by_one = False
         self._listener: Listener = unheard
+        self._steps: Steps = Alone()
 
     @property
     @abstractmethod
@@ -90,6 +92,10 @@ class LanguageBackbone(Backbone):
         answer that it ends has fewer tokens than were asked for.
         """
         return self._attached("_listener", listener)
+
+    def stepping(self, steps: Steps) -> AbstractContextManager[None]:
+        """Inside, ``steps`` says when prompts are read, and feeds what follows them."""
+        return self._attached("_steps", steps)
 
     @contextmanager
     def _attached(self, name: str, value: Any) -> Iterator[None]:
@@ -158,13 +164,15 @@ class LanguageBackbone(Backbone):
             raise InfeasibleError(f"a prompt of {num_prompt} tokens leaves nothing to cache")
         cache = self._empty_cache(self._layer)
         with self._compressing(cache, num_prompt - num_cached):
-            read(cache)
-            for layer in cache.layers:
-                layer.truncate(num_cached)
-                layer.settle()
-            if self._compressor is not None:
-                self._compressor.record()
-            yield cache
+            with self._steps.reading():
+                read(cache)
+                for layer in cache.layers:
+                    layer.truncate(num_cached)
+                    layer.settle()
+                if self._compressor is not None:
+                    self._compressor.record()
+            with self._steps.decoding():
+                yield cache
 
     def _empty_cache(self, layer: Callable[[], EvictableLayer] | None = None) -> Any:
         """A cache of layers that ``layer`` makes; None makes plain ones."""
@@ -250,10 +258,7 @@ class LanguageBackbone(Backbone):
         return logits
 
     def _fed_logits(self, cache: Any, feed_BQ: Tensor) -> Tensor:
-        positions = self._positions(cache, feed_BQ)
-        output = self.model(feed_BQ, position_ids=positions, past_key_values=cache, use_cache=True)
-        logits: Tensor = output.logits
-        return logits
+        return self._steps.logits(self.model, feed_BQ, self._positions(cache, feed_BQ), cache)
 
     def _positions(self, cache: Any, feed_BQ: Tensor) -> Tensor | None:  # noqa: ARG002
         """Rotary positions of tokens fed behind a cache; None counts on from those seen."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -15,6 +15,8 @@ from orchestrator.serving.messages import Continuation, Ending, Event, Piece, Re
 from orchestrator.serving.reader import Fed, Reader
 from orchestrator.serving.stops import Stops
 
+Compressed = tuple[Any, Compression]
+"""A handle on a model that is compressed, and what happens to it."""
 TOO_LONG = "context_length_exceeded"
 
 
@@ -39,8 +41,8 @@ class Completion:
         self._reason: Literal["stop", "length"] = "length"
         self._is_over = False
 
-    def run(self, compressed: Callable[[], AbstractContextManager[Compression]]) -> None:
-        """Generate inside ``compressed()``; the last that is told is an ending or a refusal."""
+    def run(self, at_work: Callable[[], AbstractContextManager[Compressed]]) -> None:
+        """Generate inside ``at_work()``; the last that is told is an ending or a refusal."""
         try:
             fed = self._reader.fed(self._continuation)
         except ValueError as error:
@@ -49,7 +51,7 @@ class Completion:
         if isinstance(most := self._most_tokens(fed), Refusal):
             self._tell(most)
             return
-        self._tell(self._generated(fed, most, compressed))
+        self._tell(self._generated(fed, most, at_work))
 
     def _most_tokens(self, fed: Fed) -> int | Refusal:
         room = self._reader.context_length - len(fed.tokens)
@@ -64,13 +66,13 @@ class Completion:
         )
 
     def _generated(
-        self, fed: Fed, most: int, compressed: Callable[[], AbstractContextManager[Compression]]
+        self, fed: Fed, most: int, at_work: Callable[[], AbstractContextManager[Compressed]]
     ) -> Event:
         is_compressed = True
         compression = Compression()
         try:
-            with compressed() as compression, self._reader.backbone.heard(self._hear):
-                fed.run(most)
+            with at_work() as (model, compression), model.heard(self._hear):
+                fed.run(model, most)
                 self._is_over = True
         except VacuousCompressionError:
             if not self._is_over:

@@ -44,8 +44,8 @@ class Fed:
     """A prompt as tokens, and what answers it."""
 
     tokens: list[int]
-    run: Callable[[int], object]
-    """Generates at most so many tokens."""
+    run: Callable[[Any, int], object]
+    """Generates with a handle on the model, at most so many tokens."""
 
 
 class Reader(ABC):
@@ -120,7 +120,7 @@ class LanguageReader(Reader):
             raise ValueError(f"tokens are numbers from 0 to {self.vocabulary - 1}; got {bad}")
         prompt_1T = torch.tensor([tokens])
         nothing = prompt_1T[:, :0]
-        return Fed(tokens, lambda most: self.backbone.generate(prompt_1T, nothing, most))
+        return Fed(tokens, lambda model, most: model.generate(prompt_1T, nothing, most))
 
     def decoder(self) -> Decoder:
         """The codec's."""
@@ -162,7 +162,7 @@ class VisualReader(Reader):
         tokens = [*front_T.tolist(), *_question(message.text)]
         prompt_1T = torch.tensor([tokens])
         return Fed(
-            tokens, lambda most: self.backbone.answer(pixels_1ICSS, layout, prompt_1T, [], most)
+            tokens, lambda model, most: model.answer(pixels_1ICSS, layout, prompt_1T, [], most)
         )
 
     def decoder(self) -> Decoder:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -108,6 +110,21 @@ class Task(BaseModel, Generic[BackboneT, BatchT]):
         chosen = {field.name: getattr(whole, field.name)[start:stop] for field in fields}
         part: BatchT = dataclasses.replace(whole, **chosen)
         return part
+
+    def shape_of(self, batch: BatchT) -> tuple[Any, ...]:
+        """Equal for batches that :meth:`joined` can put together."""
+        whole: Any = batch
+        return tuple(getattr(whole, f.name).shape[1:] for f in dataclasses.fields(whole))
+
+    def joined(self, batches: Sequence[BatchT]) -> BatchT:
+        """One batch of the examples of several that have one shape, in their order."""
+        first: Any = batches[0]
+        if len(batches) == 1:
+            return batches[0]
+        names = [field.name for field in dataclasses.fields(first)]
+        parts = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in names}
+        together: BatchT = dataclasses.replace(first, **parts)
+        return together
 
     def clusters(self) -> list[int]:
         """A number per example, equal for examples that hang together; empty if none do.

@@ -16,12 +16,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, Final
 
+import torch
 from torch import Tensor, nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
 
-from methods.backbones.attention_tap import AttentionCall, after_taps
+from methods.backbones.attention_tap import AttentionCall, Rows, acting_for, after_taps
 
 NAME: Final = "paretoken"
 
@@ -39,11 +40,15 @@ def _grouped_as(call: AttentionCall, module: Any) -> Any:
 def _tapped_attention(
     module: nn.Module,
     query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    key: Tensor | Rows,
+    value: Tensor | Rows,
     attention_mask: Tensor | None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
+    if isinstance(key, Rows):
+        assert isinstance(value, Rows)
+        return _row_by_row(module, query, key, value, kwargs), None
+    assert isinstance(value, Tensor)
     call = after_taps(module, AttentionCall(query, key, value, attention_mask))
     output: tuple[Tensor, None] = sdpa_attention_forward(
         _grouped_as(call, module),
@@ -56,6 +61,19 @@ def _tapped_attention(
     if call.gate_BT is None:
         return output
     return output[0] * call.gate_BT[..., None, None], None
+
+
+def _row_by_row(
+    module: nn.Module, query_BH1D: Tensor, keys: Rows, values: Rows, kwargs: dict[str, Any]
+) -> Tensor:
+    """Every sequence's token reads that sequence's entries, as it does alone: [B, 1, H, D]."""
+    outputs = []
+    for query, key, value, taps in zip(
+        torch.split(query_BH1D, 1), keys.entries, values.entries, keys.taps, strict=True
+    ):
+        with acting_for(taps):
+            outputs.append(_tapped_attention(module, query, key, value, None, **kwargs)[0])
+    return torch.cat(outputs)
 
 
 AttentionInterface.register(NAME, _tapped_attention)

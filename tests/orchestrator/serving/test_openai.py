@@ -17,6 +17,7 @@ from PIL import Image
 from orchestrator.measurement.trial import build_method, open_backbone
 from orchestrator.serving.messages import Answer
 from sweeps.data import dialogues, scenes, source_text, wording
+from tests.orchestrator.serving.pictures import png, shown
 from tests.orchestrator.serving.texts import PROMPT, workload
 
 BYTES = b"def mean(values):\n    total = sum(values)\n    return total / len(values)\n\n\ndef med"
@@ -34,20 +35,6 @@ def directly(configuration: Any, tokens: list[int], most: int) -> list[int]:
     prompt = torch.tensor([tokens])
     with backbone.compressed(build_method(spec), spec.schedule, spec.keep_ratio, spec.seed):
         return backbone.generate(prompt, prompt[:, :0], most)[0].tolist()
-
-
-def png(pixels_CSS: Any) -> str:
-    """A normalised picture as a data URI."""
-    levels = (np.asarray(pixels_CSS) * scenes.PIXEL_STD + scenes.PIXEL_MEAN) * 255
-    image = Image.fromarray(levels.round().clip(0, 255).astype(np.uint8).transpose(1, 2, 0))
-    held = io.BytesIO()
-    image.save(held, "PNG")
-    return "data:image/png;base64," + base64.b64encode(held.getvalue()).decode()
-
-
-def shown(question: str, *images: str) -> list[dict[str, Any]]:
-    parts = [{"type": "image_url", "image_url": {"url": image}} for image in images]
-    return [{"role": "user", "content": [*parts, {"type": "text", "text": question}]}]
 
 
 def test_every_point_of_a_language_model_is_a_model(client, release) -> None:

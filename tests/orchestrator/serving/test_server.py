@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import openai
 import pytest
 import schemathesis
@@ -23,14 +24,18 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode, checks
 
 from orchestrator.keys import KeyFile, keys_file
+from orchestrator.measurement.trial import open_backbone
 from orchestrator.serving import TLS, Address, Release, address_for, serve_sweep
 from orchestrator.serving.http import MAX_BODY_BYTES
 from orchestrator.serving.messages import Answer
 from orchestrator.serving.points import CONFIGURATION_HEADER
 from store.questions.answers import ask
 from store.questions.asked import BestQuestion
+from store.releases.release import Configuration
 from store.repository import Store
 from tests.orchestrator.serving.certificates import self_signed
+from tests.orchestrator.serving.pictures import png, shown
+from tests.orchestrator.serving.texts import workload
 
 START_SECONDS = 600
 SERVE = """
@@ -146,8 +151,8 @@ def test_the_frontier_is_shown_with_its_measured_numbers(client, release) -> Non
 
 
 def test_every_configuration_answers_as_it_was_measured(client, release, engine) -> None:
-    for workload in release.workloads:
-        for configuration in workload.configurations:
+    for served in release.workloads:
+        for configuration in served.configurations:
             body = {"inputs": {"example": 7}, "configuration": configuration.trial}
             answer = client.post("/v1/predict", json=body)
             assert answer.headers[CONFIGURATION_HEADER] == configuration.trial
@@ -155,10 +160,57 @@ def test_every_configuration_answers_as_it_was_measured(client, release, engine)
             expected = engine.predict(configuration.trial, {"example": 7})
             assert isinstance(expected, Answer)
             assert content["output"] == expected.output
-            assert content["workload"] == workload.name
+            assert content["workload"] == served.name
             assert content["measured"] == configuration.measured.model_dump()
             assert content["configuration"]["keep_ratio"] == configuration.spec.keep_ratio
             assert content["seconds"] > 0
+
+
+def test_prompts_of_any_length_at_once_get_the_answers_that_they_get_alone(client, release) -> None:
+    points = [f"bytes/{c.trial}" for c in workload(release, "bytes").configurations]
+    texts = ["def mean(values):\n    return sum(values)\n" * n + "# " for n in range(1, 9)]
+    asked = [
+        {"model": point, "prompt": text, "max_tokens": 8 + len(text) % 5}
+        for text in texts
+        for point in points
+    ]
+
+    def ask(body: dict[str, Any]) -> Any:
+        answer = client.post("/v1/completions", json=body).json()
+        return answer["choices"], answer["usage"], answer["paretoken"]["held"]
+
+    alone = [ask(body) for body in asked]
+    with ThreadPoolExecutor(16) as threads:
+        assert list(threads.map(ask, asked)) == alone
+
+
+def test_the_served_caches_hold_what_the_configuration_keeps(client, release) -> None:
+    """By the caches' own count, in the process that serves."""
+    texts = workload(release, "bytes")
+    body = {"prompt": "import os\n" * 20, "max_tokens": 4}
+    for configuration in texts.configurations:
+        model = f"bytes/{configuration.trial}"
+        answer = client.post("/v1/completions", json={"model": model, **body}).json()
+        held, cached = answer["paretoken"]["held"], answer["usage"]["prompt_tokens"] - 1
+        assert held["tokens_kept"] == pytest.approx(configuration.spec.keep_ratio * cached, abs=1)
+        assert held["kv_bytes"] == held["tokens_kept"] * bytes_per_token(configuration)
+
+
+def test_served_visual_tokens_that_are_cut_enter_no_language_layer(client, release) -> None:
+    """A layer's cache holds an entry of every token that entered the layer."""
+    messages = shown("digit of red", png(np.zeros((3, 32, 32))))
+    for configuration in workload(release, "pictures").configurations:
+        body = {"model": f"pictures/{configuration.trial}", "messages": messages}
+        held = client.post("/v1/chat/completions", json=body).json()["paretoken"]["held"]
+        visual = 64 * configuration.spec.keep_ratio
+        assert held["tokens_kept"] == 1 + visual + 2  # start, picture, all but the last word
+        assert held["kv_bytes"] == held["tokens_kept"] * bytes_per_token(configuration)
+
+
+def bytes_per_token(configuration: Configuration) -> int:
+    backbone: Any = open_backbone(configuration.spec.backbone)
+    config = backbone.model.config.to_dict()
+    return int(backbone.kv_bytes_per_token(config, configuration.spec.backbone.dtype))
 
 
 def test_the_budget_decides_who_answers(client, release) -> None:
