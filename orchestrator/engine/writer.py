@@ -23,8 +23,9 @@ MIRROR_CHUNK = 4
 """Trials mirrored in one call: about a quarter of a second's work."""
 MAX_REFUSALS = 3
 """Times in a row that results may be refused before recording is given up."""
-MAX_DEATHS = 20
-"""Writers in a row that may die before they have recorded anything: somebody may kill them."""
+DYING_SECONDS = 120.0
+"""How long writers may die one after the other before recording is given up, none of them getting
+anything done. Not how many: whoever kills them may be quicker than they start."""
 SLOW_SECONDS = 5.0
 """Recording that takes longer is worth a word."""
 MIRROR_AGAIN_SECONDS = 30.0
@@ -117,7 +118,8 @@ class Recorder:
         self._sent: list[Result] = []
         self._ack: Any = None
         self._mirroring: Any = None
-        self._refusals = self._deaths = 0
+        self._refusals = 0
+        self._dying_since: float | None = None
         self._sent_at = 0.0
         self._mirror_behind = True
         self._mirror_from = -math.inf
@@ -200,6 +202,7 @@ class Recorder:
         self._actor = remote.options(scheduling_strategy=here).remote(*self._arguments)
         self._opened = self._actor.prepare.remote()
         self._ack = self._mirroring = None
+        self._mirror_behind = True
 
     def _send(self) -> None:
         if self._ack is None and (self._sent or self._waiting):
@@ -216,21 +219,27 @@ class Recorder:
             self._recover(error)
             return []
         durable, self._sent = self._sent, []
-        self._refusals = self._deaths = 0
+        self._refusals, self._dying_since = 0, None
         self._mirror_behind = True
         self._send()
         return durable
 
     def _recover(self, error: RayError) -> None:
-        died = isinstance(error, RayActorError)
-        self._deaths += died
-        self._refusals += not died
-        if self._refusals >= MAX_REFUSALS or self._deaths >= MAX_DEATHS:
+        if self._is_hopeless(died=isinstance(error, RayActorError)):
             raise RecordingError(f"results cannot be recorded: {_cause(error)}") from error
         self.restarts += 1
         ray.kill(self._actor)
         self._start()
         self._send()
+
+    def _is_hopeless(self, *, died: bool) -> bool:
+        """Count one more writer that died, or one more refusal of one that lives."""
+        now = time.monotonic()
+        if died and self._dying_since is None:
+            self._dying_since = now
+        self._refusals += not died
+        dying = 0.0 if self._dying_since is None else now - self._dying_since
+        return self._refusals >= MAX_REFUSALS or dying > DYING_SECONDS
 
     def _settle_mirror(self) -> None:
         mirroring, self._mirroring, self.mirror_is_open = self._mirroring, None, True
@@ -243,7 +252,7 @@ class Recorder:
             self._mirror_behind = True
             self._mirror_from = time.monotonic() + MIRROR_AGAIN_SECONDS
         else:
-            self.mirror_error = None
+            self.mirror_error = self._dying_since = None
             self.mirrored += copied
             self._mirror_behind |= copied == MIRROR_CHUNK
 
