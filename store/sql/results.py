@@ -105,7 +105,7 @@ def _add_attempts(connection: Connection, results: Sequence[TrialResult]) -> Non
     environments = {digest(result.environment): result.environment for result in results}
     rows = [{"id": id_, "content": content} for id_, content in sorted(environments.items())]
     insert_new(connection, Environment, rows)
-    connection.execute(insert(Attempt), [_attempt_row(result) for result in results])
+    insert_new(connection, Attempt, [_attempt_row(result) for result in results])
 
 
 def _attempt_row(result: TrialResult) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 from methods.schedule import OneLayer
@@ -19,6 +20,7 @@ from sweeps.trial import (
 )
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+_FAILURES = count(1)
 
 
 def spec(number: int = 0, seed: int = 0, keep_ratio: float = 0.5) -> TrialSpec:
@@ -69,10 +71,11 @@ def finished(trial: TrialSpec, **changes: Any) -> TrialResult:
 
 
 def failed(trial: TrialSpec, kind: FailureKind = FailureKind.WORKER_DIED) -> TrialResult:
-    """An attempt that did not."""
+    """An attempt that did not, each a second after the one before."""
     sound = finished(trial)
     return replace(
         sound,
+        started_at=STARTED + timedelta(seconds=next(_FAILURES)),
         state=TrialState.FAILED,
         metrics=None,
         outcomes=[],

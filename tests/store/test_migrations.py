@@ -96,6 +96,25 @@ def test_what_an_older_version_cannot_hold_is_measured_again(empty_url: str) -> 
         assert store.metrics(costs.id).quality is None
 
 
+def test_attempts_that_an_older_version_recorded_twice_are_there_once(empty_url: str) -> None:
+    trial, other = spec(0), spec(1)
+    with Store(empty_url) as store:
+        begin(store, [trial, other])
+        store.record([failed(trial), failed(trial), failed(other)])
+    _downgrade(empty_url, "0012")
+    engine = create_engine(empty_url)
+    columns = "trial_id, state, started_at, seconds, worker, failure, error, environment_id"
+    with engine.begin() as connection:
+        twice = f"SELECT {columns} FROM paretoken_attempts WHERE trial_id = '{trial.id}'"
+        connection.execute(text(f"INSERT INTO paretoken_attempts ({columns}) {twice}"))
+    engine.dispose()
+    with Store(empty_url) as store:
+        assert {f.trial: f.attempts for f in store.failures("quickstart")} == {
+            trial.id: 2,
+            other.id: 1,
+        }
+
+
 def test_times_of_an_older_version_are_kept_and_not_believed(empty_url: str) -> None:
     """Columns of the measurement then; now timings that were taken while other trials ran."""
     batched = spec(0).model_copy(update={"measure": MeasureSpec(latency_batch=4)})

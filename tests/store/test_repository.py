@@ -16,6 +16,7 @@ from store.database import StoreUnavailableError
 from store.models import Attempt, Base, Environment, OutboxRow
 from store.records import METRIC_NAMES, NOT_NUMBERS
 from store.repository import Store
+from sweeps.failures import Remedy
 from sweeps.trial import FailureKind, Metrics, TrialSpec
 from tests.store.examples import begin, failed, finished, metrics, spec
 
@@ -116,6 +117,20 @@ def test_ten_threads_that_record_the_same_trials_record_them_once(store: Store) 
         list(pool.map(store.record, [results, results[::-1]] * 5))
     assert count(store, Attempt) == 20
     assert count(store, OutboxRow) == 21
+
+
+def test_an_attempt_that_a_killed_writer_records_again_is_there_once(store: Store) -> None:
+    trial = spec()
+    begin(store, [trial])
+    interim = replace(failed(trial), remedy=Remedy.AGAIN)
+    for _ in range(2):
+        store.record([interim])
+    last = failed(trial)
+    for _ in range(2):
+        store.record([last])
+    assert count(store, Attempt) == 2
+    (failure,) = store.failures("quickstart")
+    assert failure.attempts == 2
 
 
 def test_counts_are_of_the_current_plan(store: Store) -> None:
