@@ -157,8 +157,9 @@ def candidates(sweep_id: int, names: Sequence[str]) -> Select[*tuple[Any, ...]]:
     )
     if not timed:
         return query
-    with_trial = query.join(Trial, Trial.id == SweepTrial.trial_id)
-    return with_trial.outerjoin(Timing, Timing.id == timings.counting())
+    counting = timings.counting_of(sweep_id)
+    with_ids = query.outerjoin(counting, counting.c.trial_id == SweepTrial.trial_id)
+    return with_ids.outerjoin(Timing, Timing.id == counting.c.timing_id)
 
 
 def of_configurations(
