@@ -22,7 +22,9 @@ NODE_LABEL = "ray.io/node-id"
 ROOM_SECONDS = 10.0
 """How long to wait for workers that make room."""
 MAX_STILLBIRTHS = 3
-"""Workers in a row that may die before they can take a trial."""
+"""Workers in a row that may die before they can take a trial, other than with their nodes."""
+NODE_DIED = "its node has died"
+"""Ray's words for it."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,7 @@ class Crew:
             seat.name, devices, seat.node = ray.get(seat.prepared)
             seat.devices = frozenset(devices)
         except RayActorError as error:
-            self._stillbirths += 1
+            self._stillbirths += NODE_DIED not in str(error)
             if self._stillbirths >= MAX_STILLBIRTHS:
                 raise RuntimeError(f"workers die while they start: {error}") from error
             self.replace(seat)
