@@ -1,4 +1,4 @@
-"""The sweeps of a store in the MLflow UI."""
+"""The sweeps of a store in the dashboard and the MLflow UI, side by side."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 
 import httpx
 
+from dashboards.app.seen import Provenance
+from dashboards.app.server import dashboard
 from dashboards.mlflow_server import address, free_port, mlflow_server, require_free
 from store.mirror.mlflow_words import EXPERIMENT
 from store.repository import Store
@@ -21,11 +23,19 @@ _MOST_RUNS = 10
 """Sweeps whose runs are linked one by one."""
 
 
-def serve_ui(store_url: str, host: str = "127.0.0.1", port: int | None = None) -> None:
-    """Serve the MLflow UI until Ctrl-C or SIGTERM, after printing links to the sweeps.
+def serve_ui(
+    store_url: str,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    provenance: Provenance | None = None,
+    serve_url: str | None = None,
+) -> None:
+    """Serve dashboard and MLflow UI until Ctrl-C or SIGTERM, after printing links to the sweeps.
 
-    ``port`` None takes a free one below 32768. Raises ValueError if the store has no sweep yet or
-    the port is taken, ChildProcessError if MLflow does not come up or ends by itself.
+    ``port`` is MLflow's; None takes a free one below 32768, as the dashboard does. ``provenance``
+    and ``serve_url`` are as in :func:`dashboards.app.factory.build_dashboard`. Raises ValueError if
+    the store has no sweep yet or the port is taken, ChildProcessError if MLflow does not come up or
+    ends by itself.
     """
     url = absolute(store_url)
     _require_sweeps(url)
@@ -33,7 +43,9 @@ def serve_ui(store_url: str, host: str = "127.0.0.1", port: int | None = None) -
         port = free_port(host)
     else:
         require_free(host, port)
-    with _stopped_by_signals():
+    pages = {"provenance": provenance, "serve_url": serve_url, "mlflow_url": address(host, port)}
+    with _stopped_by_signals(), dashboard(url, host, **pages) as place:
+        _say(f"Dashboard: {place}")
         _serve(url, host, port)
     _say("The MLflow UI has ended.")
 

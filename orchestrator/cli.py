@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 from typer.core import TyperGroup
@@ -39,6 +39,9 @@ from orchestrator.commands.console import (
     store_url,
 )
 from orchestrator.commands.questions import frontier_odds
+
+if TYPE_CHECKING:
+    from dashboards.app.seen import Provenance, Seen
 
 
 class IdOrCommand(TyperGroup):
@@ -262,13 +265,28 @@ def serve(
 
 @app.command()
 def ui(
-    port: Annotated[int | None, typer.Option(help="Default: a free one.")] = None,
+    port: Annotated[int | None, typer.Option(help="Of the MLflow UI. Default: a free one.")] = None,
+    serve_url: Annotated[
+        str | None, typer.Option(help="A running `paretoken serve`, to watch its traffic.")
+    ] = None,
     store: StoreUrl = None,
 ) -> None:
-    """Open the sweeps in the MLflow UI."""
+    """Open the sweeps in the dashboard and in the MLflow UI."""
     from dashboards.ui import serve_ui
 
-    serve_ui(store_url(store), port=port)
+    url = store_url(store)
+    serve_ui(url, port=port, provenance=_provenance(url), serve_url=serve_url)
+
+
+def _provenance(url: str) -> Provenance:
+    """Runs a trial on one example; torch is imported when somebody looks at one."""
+
+    def look(trial: str, example: int) -> Seen:
+        from orchestrator.measurement import seen
+
+        return seen.look(url, trial, example)
+
+    return look
 
 
 planning_commands.register(app)

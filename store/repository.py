@@ -23,8 +23,9 @@ from store.importing.collection import Collection
 from store.models import Impossible, Outcomes, Sweep, SweepTrial, Trial
 from store.records import AttemptRecord, FailedAttempt, Failure, Point, SweepStatus
 from store.serialization import ExampleOutcomes, from_parquet, to_parquet
-from store.sql import imports, neighbours, plans, queries, results, timings
+from store.sql import imports, neighbours, plans, queries, results, running, timings
 from store.sql.imports import Imported
+from store.sql.running import Run
 from store.sql.statements import portions
 from store.url import masked
 from sweeps.collection import uncollected
@@ -167,6 +168,19 @@ class Store:
         """All sweeps with the counts of their current plans, the latest first."""
         with self._database.read() as connection:
             return [SweepStatus(*row) for row in connection.execute(queries.sweeps())]
+
+    def runs(self) -> list[Run]:
+        """Drivers that are at work, the latest first; one that died may still be among them."""
+        with self._database.read() as connection:
+            return running.runs(connection)
+
+    def revision(self, sweep: str) -> str:
+        """A text that stays the same while nothing about the sweep changes.
+
+        Raises ValueError that names the nearest sweep.
+        """
+        with self._database.read() as connection:
+            return running.revision(connection, plans.sweep_id(connection, sweep))
 
     def spec(self, sweep: str) -> dict[str, Any]:
         """The resolved spec of the last run. Raises ValueError that names the nearest sweep."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 LAPTOP: Final = {"width": 1366, "height": 768}
 PATIENCE_S: Final = 60.0
@@ -38,16 +38,13 @@ def page() -> Iterator[Page]:
     """
     errors: list[str] = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=executable(),
-            args=[*_FLAGS],
-        )
+        browser = playwright.chromium.launch(executable_path=executable(), args=[*_FLAGS])
         try:
             opened = browser.new_page(viewport=LAPTOP)  # type: ignore[arg-type]
             opened.set_default_timeout(1000 * PATIENCE_S)
+            expect.set_options(timeout=1000 * PATIENCE_S)
             opened.on("pageerror", lambda error: errors.append(str(error)))
             yield opened
         finally:
             browser.close()
     assert not errors, "\n".join(errors)
-

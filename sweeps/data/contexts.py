@@ -53,6 +53,15 @@ class Contexts:
     values: Ints  # [B, P, L], value tokens
 
 
+def word(token: int) -> str:
+    """A token as people read it: ``k7`` is a key, ``v7`` a value, ``f7`` filler."""
+    marks = {PADDING: "", START: "⊢", QUESTION: "?", DELIMITER: ";"}
+    if token in marks:
+        return marks[token]
+    kind, place = divmod(token - FIRST_KEY, SYMBOLS)
+    return f"{'kvf'[kind]}{place}"
+
+
 def _successors() -> Ints:
     """The chain: every filler token is followed by one of four others, equally likely."""
     rng = np.random.default_rng(DATA_SEED)

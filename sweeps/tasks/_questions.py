@@ -19,6 +19,7 @@ from torch import Tensor
 
 from methods.backbones.causal_lm import CausalLMBackbone
 from methods.places import Place
+from sweeps.data import contexts
 from sweeps.data.contexts import Ints
 from sweeps.tasks._requests import is_integer, only_key, only_row
 from sweeps.tasks.base import Task
@@ -113,6 +114,11 @@ class QuestionTask(Task[CausalLMBackbone, QuestionBatch]):
     def predict(self, backbone: CausalLMBackbone, batch: QuestionBatch) -> list[dict[str, Any]]:
         """Per example: `tokens`, those that were generated."""
         return [{"tokens": row.tolist()} for row in self._generated(backbone, batch)]
+
+    def words(self, batch: QuestionBatch) -> list[str]:
+        """Context and question; a question that comes later is not in the prompt."""
+        question = batch.question[0].tolist() if self.question == "known" else []
+        return [contexts.word(token) for token in [*batch.context[0].tolist(), *question]]
 
     def batch_of(self, inputs: dict[str, Any]) -> QuestionBatch:
         """`{"example": 7}` of the test stream, or `{"input_ids": [...]}`, question at its end."""

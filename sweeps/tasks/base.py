@@ -150,6 +150,13 @@ class Task(BaseModel, Generic[BackboneT, BatchT]):
         """What people can read of a batch of one example, besides its small fields."""
         return {}
 
+    def words(self, batch: BatchT) -> list[str]:  # noqa: ARG002
+        """The prompt of a batch of one example, token by token as people read it.
+
+        In the order of a cache's entries; empty where there is none.
+        """
+        return []
+
     def batch_of(self, inputs: dict[str, Any]) -> BatchT:
         """One example from a request. Raises ValueError that says what was wrong."""
         raise NotImplementedError

@@ -112,6 +112,12 @@ class Text(Task[CausalLMBackbone, TextBatch]):
             "continuation": _decoded(batch.continuation[0]),
         }
 
+    def words(self, batch: TextBatch) -> list[str]:
+        """The context, byte by byte."""
+        start, *rest = batch.context[0].tolist()
+        assert start == source_text.START
+        return ["⊢", *(_decoded(torch.tensor([byte])) for byte in rest)]
+
     def batch_of(self, inputs: dict[str, Any]) -> TextBatch:
         """`{"example": 7}` of the test stream, or `{"text": "..."}`, whose end is scored."""
         key = only_key(inputs, ("example", "text"))

@@ -1,0 +1,291 @@
+/* Figures that the browser draws from the columns of a workload (dashboards/app/configurations.py):
+   whatever is toggled or turned changes at once, without a question to the server. */
+window.dash_clientside = window.dash_clientside || {};
+
+(function () {
+  "use strict";
+  const INK = "#1a1a1a", MUTED = "#4d4d4d", GRID = "#e3e3e3", SHADE = "rgba(77,77,77,0.10)";
+  const SHARP = 800;      // up to so many points are drawn as vectors, more by WebGL
+  const FAINT = 0.28;     // opacity of what is on the frontier in no resample
+  const FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif";
+
+  const percent = (value) => `${+(100 * value).toPrecision(4)}%`;
+  const number = (value) => (Math.abs(value) >= 1e5 ? value.toExponential(3) : `${+value.toPrecision(5)}`);
+  const escaped = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;");
+
+  function amount(columns, metric, value) {
+    if (value === null || value === undefined) return "not measured";
+    const share = columns.fractions.includes(metric) || (metric === "quality" && columns.direction === "maximize");
+    return share ? percent(value) : number(value);
+  }
+
+  function formatted(columns, metric) {
+    return columns.fractions.includes(metric) || (metric === "quality" && columns.direction === "maximize") ? "~%" : "~s";
+  }
+
+  /* What the pointer says about a configuration: everything that tells it from others. */
+  function explained(columns, odds, i) {
+    const name = columns.variants[columns.variant[i]];
+    const sure = odds ? `on the frontier in ${percent(odds.probability[i] || 0)} of the resamples` : "";
+    const range = odds && odds.low[i] !== null
+      ? ` (${amount(columns, "quality", odds.low[i])} to ${amount(columns, "quality", odds.high[i])})` : "";
+    const costs = columns.fractions.filter((m) => columns.values[m][i] !== null)
+      .map((m) => `${columns.axes[m].replace(" (of uncompressed)", "")} ${percent(columns.values[m][i])}` +
+        ((columns.void[m] || []).includes(i) ? " (counts for no frontier)" : ""));
+    return [
+      `<b>${escaped(name)}</b>, keep ${number(columns.keep[i])}`,
+      ...(columns.chosen[i] ? columns.chosen[i].split(", ").map(escaped) : []),
+      `schedule ${escaped(columns.schedules[columns.schedule[i]])}, ${columns.seeds[i]} seed${columns.seeds[i] > 1 ? "s" : ""}`,
+      `quality ${amount(columns, "quality", columns.values.quality?.[i])}${range}`,
+      ...costs, ...(sure ? [sure] : []), `trial ${columns.trial[i]}`,
+    ].join("<br>");
+  }
+
+  function shownIndices(columns, shown) {
+    const visible = new Set(shown || columns.variants);
+    const on = columns.variants.map((name) => visible.has(name));
+    const found = [];
+    for (let i = 0; i < columns.trial.length; i++) if (on[columns.variant[i]]) found.push(i);
+    return found;
+  }
+
+  const better = (columns, metric) => (metric === "quality" && columns.direction === "maximize" ? 1 : -1);
+
+  /* The best that can be reached at each cost, among what is shown and really measured. */
+  function staircase(columns, indices, x, y) {
+    const excluded = new Set([...(columns.void[x] || []), ...(columns.void[y] || [])]);
+    const sign = better(columns, y), xs = columns.values[x], ys = columns.values[y];
+    const members = indices.filter((i) => xs[i] !== null && ys[i] !== null && !excluded.has(i));
+    members.sort((a, b) => xs[a] - xs[b] || sign * (ys[b] - ys[a]));
+    const steps = [];
+    for (const i of members) {
+      if (!steps.length || sign * ys[i] > sign * ys[steps[steps.length - 1]]) steps.push(i);
+    }
+    if (!steps.length) return null;
+    const right = members[members.length - 1];
+    return { x: [...steps.map((i) => xs[i]), xs[right]], y: [...steps.map((i) => ys[i]), ys[steps[steps.length - 1]]] };
+  }
+
+  function within(columns, i, x, y, largest, smallest) {
+    const a = columns.values[x][i], b = columns.values[y][i];
+    if (largest !== null && largest !== undefined && !(a <= largest)) return false;
+    return smallest === null || smallest === undefined || (better(columns, y) > 0 ? b >= smallest : b <= smallest);
+  }
+
+  function bars(columns, odds, members, y, look, few) {
+    if (y !== "quality") return undefined;
+    const ys = columns.values.quality;
+    const worth = (i) => few || columns.frontier[i] || (odds && odds.probability[i] > 0.05);
+    const of = (end, i) => (worth(i) ? end : 0);
+    const upper = members.map((i) => of(odds && odds.high[i] !== null ? odds.high[i] - ys[i] : columns.error[i] || 0, i));
+    const lower = members.map((i) => of(odds && odds.low[i] !== null ? ys[i] - odds.low[i] : columns.error[i] || 0, i));
+    return { type: "data", array: upper, arrayminus: lower, thickness: 1.2, width: 0, color: look.colour + "66" };
+  }
+
+  function trace(columns, odds, variant, members, x, y, withBars, limits) {
+    const look = columns.looks[variant], few = columns.trial.length <= SHARP;
+    const hollow = new Set([...(columns.void[x] || []), ...(columns.void[y] || [])]);
+    const opacity = (i) => {
+      if (!within(columns, i, x, y, ...limits)) return FAINT / 2;
+      return odds ? FAINT + (1 - FAINT) * (odds.probability[i] || 0) : columns.frontier[i] ? 1 : 0.45;
+    };
+    return {
+      type: few ? "scatter" : "scattergl",
+      mode: "markers",
+      name: escaped(columns.variants[variant]),
+      x: members.map((i) => columns.values[x][i]),
+      y: members.map((i) => columns.values[y][i]),
+      text: members.map((i) => explained(columns, odds, i)),
+      customdata: members.map((i) => columns.trial[i]),
+      hovertemplate: "%{text}<extra></extra>",
+      error_y: withBars ? bars(columns, odds, members, y, look, few) : undefined,
+      showlegend: false,
+      marker: {
+        symbol: members.map((i) => look.symbol + (hollow.has(i) ? "-open" : "")),
+        color: look.colour,
+        size: members.map((i) => (columns.frontier[i] ? 12 : 8)),
+        opacity: members.map(opacity),
+        line: { color: INK, width: members.map((i) => (columns.frontier[i] ? 1.5 : 0)) },
+      },
+    };
+  }
+
+  function baselineOf(columns, x, y) {
+    const i = columns.baseline.indexOf(1);
+    return i < 0 || columns.values[x][i] === null || columns.values[y][i] === null
+      ? null : { x: columns.values[x][i], y: columns.values[y][i] };
+  }
+
+  function line(points) {
+    return { type: "line", layer: "below", line: { color: MUTED, width: 1.2, dash: "dot" }, ...points };
+  }
+
+  /* Where a budget ends, and the shaded part that is beyond it. */
+  function limitShapes(columns, y, largest, smallest) {
+    const shapes = [], edge = { color: "#D55E00", width: 1.6, dash: "dash" };
+    if (largest !== null && largest !== undefined) {
+      shapes.push({ type: "line", xref: "x", yref: "paper", x0: largest, x1: largest, y0: 0, y1: 1, line: edge });
+    }
+    if (smallest !== null && smallest !== undefined) {
+      shapes.push({ type: "line", xref: "paper", yref: "y", x0: 0, x1: 1, y0: smallest, y1: smallest, line: edge });
+    }
+    return shapes;
+  }
+
+  function axis(columns, metric, values) {
+    const found = { title: { text: columns.axes[metric] || metric, standoff: 8 }, gridcolor: GRID, zeroline: false,
+      tickformat: formatted(columns, metric), automargin: true };
+    return values && wide(values) ? { ...found, type: "log", tickvals: ticks(values) } : found;
+  }
+
+  function wide(values) {
+    const known = values.filter((v) => v !== null);
+    const low = Math.min(...known), high = Math.max(...known);
+    return low > 0 && high >= 5 * low;
+  }
+
+  function ticks(values) {
+    const known = values.filter((v) => v !== null), found = [];
+    const low = Math.log10(Math.min(...known)), high = Math.log10(Math.max(...known));
+    const steps = high - low > 3 ? [1] : [1, 2, 5];
+    for (let power = Math.floor(low); power <= high; power++) for (const s of steps) found.push(s * 10 ** power);
+    return found;
+  }
+
+  function base(columns) {
+    return {
+      font: { family: FONT, size: 13, color: INK }, paper_bgcolor: "white", plot_bgcolor: "white",
+      margin: { t: 12, r: 12, b: 46, l: 62 }, hovermode: "closest", showlegend: false, dragmode: "pan",
+      hoverlabel: { align: "left", bgcolor: "white", bordercolor: MUTED, font: { family: FONT, size: 12, color: INK } },
+      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
+    };
+  }
+
+  function byVariant(columns, indices) {
+    const groups = new Map();
+    for (const i of indices) {
+      if (!groups.has(columns.variant[i])) groups.set(columns.variant[i], []);
+      groups.get(columns.variant[i]).push(i);
+    }
+    return groups;
+  }
+
+  function frontier(columns, odds, shown, x, y, largest, smallest, options) {
+    if (!columns || !columns.values[x] || !columns.values[y]) return { data: [], layout: {} };
+    const probabilities = odds && odds.key === columns.key ? odds : null;
+    const withBars = (options || []).includes("bars");
+    const drawn = (i) => columns.values[x][i] !== null && columns.values[y][i] !== null && !columns.baseline[i];
+    const indices = shownIndices(columns, shown);
+    const data = [];
+    for (const [variant, members] of byVariant(columns, indices.filter(drawn))) {
+      data.push(trace(columns, probabilities, variant, members, x, y, withBars, [largest, smallest]));
+    }
+    const steps = staircase(columns, indices, x, y);
+    if (steps) {
+      data.push({ type: "scatter", mode: "lines", ...steps, line: { color: INK, width: 1.8, shape: "hv" },
+        hoverinfo: "skip", showlegend: false });
+    }
+    const start = baselineOf(columns, x, y), shapes = limitShapes(columns, y, largest, smallest);
+    if (start) {
+      shapes.push(line({ xref: "paper", yref: "y", x0: 0, x1: 1, y0: start.y, y1: start.y }));
+      data.push({ type: "scatter", mode: "markers", x: [start.x], y: [start.y], showlegend: false,
+        marker: { symbol: "star", size: 16, color: "white", line: { color: INK, width: 1.5 } },
+        hovertemplate: `uncompressed model: ${amount(columns, y, start.y)}<extra></extra>` });
+    }
+    const everything = columns.values[x].filter((v) => v !== null);
+    return { data, layout: { ...base(columns), shapes, xaxis: axis(columns, x, everything), yaxis: axis(columns, y),
+      uirevision: `${columns.key}|${x}|${y}` } };
+  }
+
+  /* Mean over everything at a keep ratio, per label and schedule, from small to large. */
+  function curvesOf(columns, odds, indices) {
+    const groups = new Map();
+    for (const i of indices) {
+      if (columns.baseline[i] || !columns.values.quality || columns.values.quality[i] === null) continue;
+      const name = `${columns.variant[i]}|${columns.schedule[i]}`;
+      if (!groups.has(name)) groups.set(name, []);
+      groups.get(name).push(i);
+    }
+    for (const members of groups.values()) members.sort((a, b) => columns.keep[a] - columns.keep[b]);
+    return groups;
+  }
+
+  const DASHES = ["solid", "dash", "dot", "dashdot"];
+
+  function band(columns, odds, members, look) {
+    const ys = columns.values.quality;
+    const high = members.map((i) => (odds && odds.high[i] !== null ? odds.high[i] : ys[i] + (columns.error[i] || 0)));
+    const low = members.map((i) => (odds && odds.low[i] !== null ? odds.low[i] : ys[i] - (columns.error[i] || 0)));
+    const xs = members.map((i) => columns.keep[i]);
+    return { type: "scatter", mode: "lines", x: [...xs, ...xs.slice().reverse()], y: [...high, ...low.reverse()],
+      fill: "toself", fillcolor: look.colour, opacity: 0.12, line: { width: 0 }, hoverinfo: "skip", showlegend: false };
+  }
+
+  function curves(columns, odds, shown, options) {
+    if (!columns || !columns.values.quality) return { data: [], layout: {} };
+    const probabilities = odds && odds.key === columns.key ? odds : null;
+    const bands = (options || []).includes("bands"), data = [];
+    for (const members of curvesOf(columns, probabilities, shownIndices(columns, shown)).values()) {
+      const look = columns.looks[columns.variant[members[0]]];
+      if (bands) data.push(band(columns, probabilities, members, look));
+      data.push({ type: "scatter", mode: "lines+markers", x: members.map((i) => columns.keep[i]),
+        y: members.map((i) => columns.values.quality[i]), name: escaped(columns.variants[columns.variant[members[0]]]),
+        line: { color: look.colour, width: 1.6, dash: DASHES[columns.schedule[members[0]] % DASHES.length] },
+        marker: { symbol: look.symbol, size: 7 }, text: members.map((i) => explained(columns, probabilities, i)),
+        customdata: members.map((i) => columns.trial[i]), hovertemplate: "%{text}<extra></extra>", showlegend: false });
+    }
+    const start = baselineOf(columns, "quality", "quality");
+    const shapes = start ? [line({ xref: "paper", yref: "y", x0: 0, x1: 1, y0: start.y, y1: start.y })] : [];
+    const kept = columns.keep.filter((_, i) => !columns.baseline[i]);
+    const ratios = [...new Set(kept)].sort((a, b) => a - b);
+    const few = ratios.length <= 8 ? { tickvals: ratios, ticktext: ratios.map(percent) } : {};
+    return { data, layout: { ...base(columns), shapes, yaxis: axis(columns, "quality"),
+      xaxis: { ...axis(columns, "keep", kept), title: { text: "kept (nominal keep ratio)", standoff: 8 }, tickformat: "~%", ...few },
+      uirevision: columns.key } };
+  }
+
+  /* Best quality over schedules, of each method at each ratio. */
+  function heat(columns, shown) {
+    if (!columns || !columns.values.quality) return { data: [], layout: {} };
+    const indices = shownIndices(columns, shown).filter((i) => !columns.baseline[i] && columns.values.quality[i] !== null);
+    const ratios = [...new Set(indices.map((i) => columns.keep[i]))].sort((a, b) => b - a);
+    const sign = better(columns, "quality"), cells = new Map();
+    for (const i of indices) {
+      const key = `${columns.variant[i]}|${columns.keep[i]}`, now = cells.get(key);
+      if (now === undefined || sign * columns.values.quality[i] > sign * columns.values.quality[now]) cells.set(key, i);
+    }
+    const mean = (v) => { const own = ratios.map((r) => cells.get(`${v}|${r}`)).filter((i) => i !== undefined);
+      return own.reduce((sum, i) => sum + sign * columns.values.quality[i], 0) / own.length; };
+    const variants = [...new Set(indices.map((i) => columns.variant[i]))].sort((a, b) => mean(a) - mean(b));
+    const at = (v, r, value) => { const i = cells.get(`${v}|${r}`); return i === undefined ? null : value(i); };
+    const z = variants.map((v) => ratios.map((r) => at(v, r, (i) => columns.values.quality[i])));
+    const shape = columns.direction === "maximize" ? "Cividis" : "Cividis_r";
+    return { data: [{ type: "heatmap", x: ratios.map((r) => percent(r)), y: variants.map((v) => escaped(columns.variants[v])), z,
+        colorscale: "Cividis", reversescale: shape.endsWith("_r"), xgap: 1, ygap: 1, hoverongaps: false,
+        text: variants.map((v) => ratios.map((r) => at(v, r, (i) => explained(columns, null, i)))),
+        customdata: variants.map((v) => ratios.map((r) => at(v, r, (i) => columns.trial[i]))),
+        hovertemplate: "%{text}<extra></extra>",
+        texttemplate: variants.length * ratios.length <= 400 ? "%{z:.3~g}" : undefined,
+        colorbar: { title: { text: "quality", side: "right" }, tickformat: formatted(columns, "quality"), thickness: 10, outlinewidth: 0 } }],
+      layout: { ...base(columns), margin: { t: 12, r: 8, b: 46, l: 10 }, dragmode: false,
+        xaxis: { title: { text: "kept", standoff: 6 }, type: "category", automargin: true },
+        yaxis: { type: "category", automargin: true, tickfont: { size: variants.length > 24 ? 9 : 12 }, dtick: 1 } } };
+  }
+
+  /* In words, what the limits leave. */
+  function verdict(columns, shown, x, y, largest, smallest) {
+    if (!columns || !columns.values[x] || !columns.values[y]) return "";
+    const indices = shownIndices(columns, shown).filter((i) => columns.values[x][i] !== null && columns.values[y][i] !== null);
+    const limited = [largest, smallest].some((v) => v !== null && v !== undefined);
+    if (!limited) return `${indices.length.toLocaleString("en")} configurations shown`;
+    const excluded = new Set([...(columns.void[x] || []), ...(columns.void[y] || [])]);
+    const inside = indices.filter((i) => !excluded.has(i) && within(columns, i, x, y, largest, smallest));
+    if (!inside.length) return "Nothing that is shown keeps to these limits.";
+    const sign = better(columns, y);
+    const best = inside.reduce((a, b) => (sign * columns.values[y][b] > sign * columns.values[y][a] ? b : a));
+    return `${inside.length.toLocaleString("en")} within the limits; best: ${columns.variants[columns.variant[best]]}, keep ` +
+      `${number(columns.keep[best])}: ${amount(columns, y, columns.values[y][best])} at ${amount(columns, x, columns.values[x][best])}`;
+  }
+
+  window.dash_clientside.figures = { frontier, curves, heat, verdict };
+})();

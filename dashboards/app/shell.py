@@ -1,0 +1,244 @@
+"""The frame around every page: which sweep, which workload, which view, which methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
+
+from dashboards.app.parts import chooser, labelled
+from dashboards.app.shelf import Shelf
+
+VIEWS: Final = {
+    "progress": "Progress",
+    "frontier": "Frontier",
+    "methods": "Methods",
+    "examples": "Examples",
+    "serving": "Serving",
+}
+REFRESH_MS: Final = 3_000
+"""How often a page asks whether the store has changed."""
+
+
+def shell(mlflow_url: str | None) -> html.Div:
+    """What is there before anything is known."""
+    return html.Div(
+        [
+            dcc.Location(id="url", refresh=False),
+            dcc.Interval(id="tick", interval=REFRESH_MS),
+            dcc.Store(id="revision"),
+            dcc.Store(id="columns"),
+            dcc.Store(id="columns-key"),
+            dcc.Store(id="odds"),
+            dcc.Store(id="point"),
+            dcc.Store(id="other"),
+            html.A("Skip to the page", href="#page", className="skip"),
+            _header(mlflow_url),
+            html.Div([_sidebar(), html.Main(id="page", tabIndex="-1")], id="body"),
+        ],
+        id="app",
+    )
+
+
+def _header(mlflow_url: str | None) -> html.Header:
+    link = html.A("MLflow", href=mlflow_url, target="_blank", className="out") if mlflow_url else ""
+    return html.Header(
+        [
+            html.Span("Paretoken", className="brand"),
+            labelled("Sweep", chooser("sweep")),
+            labelled("Workload", chooser("workload")),
+            html.Nav(
+                dcc.RadioItems(
+                    id="view",
+                    options=[{"label": text, "value": name} for name, text in VIEWS.items()],
+                    inline=True,
+                ),
+                **{"aria-label": "View"},
+            ),
+            html.Span(id="live", role="status"),
+            link,
+        ]
+    )
+
+
+def _sidebar() -> html.Aside:
+    return html.Aside(
+        [
+            html.Fieldset(
+                [html.Legend("Families"), dcc.Checklist(id="families", className="ticks")]
+            ),
+            html.Fieldset(
+                [
+                    html.Legend("Methods"),
+                    html.Div(
+                        [
+                            html.Button("All", id="all-methods"),
+                            html.Button("None", id="no-methods"),
+                            html.Button("On frontier", id="best-methods"),
+                        ],
+                        className="buttons",
+                    ),
+                    dcc.Checklist(id="shown", className="ticks methods"),
+                ]
+            ),
+        ],
+        id="sidebar",
+    )
+
+
+class Navigation:
+    """What happens when somebody chooses."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def register(self, app: Dash) -> None:
+        """Connect the frame's controls."""
+        app.callback(
+            Output("sweep", "options"),
+            Output("sweep", "value"),
+            Output("workload", "options"),
+            Output("workload", "value"),
+            Output("view", "value"),
+            Output("point", "data"),
+            Output("other", "data"),
+            Input("url", "search"),
+        )(self.arrive)
+        app.callback(
+            Output("workload", "options", allow_duplicate=True),
+            Output("workload", "value", allow_duplicate=True),
+            Input("sweep", "value"),
+            State("workload", "value"),
+            prevent_initial_call=True,
+        )(self.change_sweep)
+        app.callback(
+            Output("revision", "data"),
+            Input("tick", "n_intervals"),
+            Input("sweep", "value"),
+            State("revision", "data"),
+        )(self.look)
+        app.callback(
+            Output("columns", "data"),
+            Output("columns-key", "data"),
+            Input("workload", "value"),
+            Input("revision", "data"),
+            State("sweep", "value"),
+        )(self.columns)
+        app.callback(
+            Output("odds", "data"),
+            Output("live", "children"),
+            Input("columns-key", "data"),
+            State("sweep", "value"),
+            State("workload", "value"),
+            running=[(Output("live", "className"), "busy", "")],
+        )(self.odds)
+        _connect_controls(app)
+
+    def arrive(self, search: str | None) -> tuple[Any, ...]:
+        """Everything that the address asks for, or the latest sweep."""
+        asked = {name: found[0] for name, found in parse_qs((search or "").lstrip("?")).items()}
+        known = self._shelf.store.sweeps()
+        names = [each.name for each in known]
+        latest = next((each.name for each in known if each.finished), names[0] if names else None)
+        sweep = asked.get("sweep") if asked.get("sweep") in names else latest
+        workloads = self._shelf.workloads(sweep) if sweep else []
+        workload = _one_of(workloads, asked.get("workload"))
+        view = _one_of([*VIEWS], asked.get("view")) if "view" in asked else "frontier"
+        return names, sweep, workloads, workload, view, asked.get("point"), asked.get("other")
+
+    def change_sweep(self, sweep: str | None, workload: str | None) -> tuple[list[str], Any]:
+        """Its workloads; one of the same name stays chosen."""
+        names = self._shelf.workloads(sweep) if sweep else []
+        chosen = _one_of(names, workload)
+        return names, no_update if chosen == workload else chosen
+
+    def look(self, _: int | None, sweep: str | None, known: str | None) -> Any:
+        """The store's revision, if it is another one."""
+        if sweep is None:
+            return no_update
+        found = f"{sweep} {self._shelf.revision(sweep)}"
+        return no_update if found == known else found
+
+    def columns(self, workload: str | None, revision: str | None, sweep: str | None) -> Any:
+        """Every configuration's numbers, and a short name of this state of them."""
+        if not self._is_there(sweep, workload) or revision is None:
+            return None, None
+        assert sweep is not None
+        assert workload is not None
+        key = f"{sweep} {workload} {self._shelf.revision(sweep)}"
+        found = self._shelf.configurations(sweep, workload)
+        if not found.groups:
+            return None, None
+        return {"key": key, "place": f"{sweep} {workload}", **found.as_columns()}, key
+
+    def odds(self, key: str | None, sweep: str | None, workload: str | None) -> Any:
+        """Intervals and probabilities, which take longer than the numbers themselves."""
+        if key is None or not self._is_there(sweep, workload):
+            return None, ""
+        assert sweep is not None
+        assert workload is not None
+        try:
+            judged = self._shelf.judged(sweep, workload)
+        except ValueError as error:  # costs alone were measured
+            return None, str(error)
+        index = self._shelf.configurations(sweep, workload).index
+        low: list[float | None] = [None] * (max(index.values(), default=-1) + 1)
+        high, probability = [*low], [*low]
+        for each in judged:
+            place = index.get(each.configuration.trials[0])
+            if place is not None:
+                low[place], high[place] = round(each.low, 6), round(each.high, 6)
+                probability[place] = round(each.probability, 4)
+        return {"key": key, "low": low, "high": high, "probability": probability}, ""
+
+    def _is_there(self, sweep: str | None, workload: str | None) -> bool:
+        """Whether the chosen names belong together; for a moment they may not."""
+        return sweep is not None and workload in self._shelf.workloads(sweep)
+
+
+def _connect_controls(app: Dash) -> None:
+    """What the browser does by itself."""
+    controls = "controls"
+    app.clientside_callback(
+        ClientsideFunction(controls, "options"),
+        Output("families", "options"),
+        Output("families", "value"),
+        Output("shown", "options"),
+        Output("shown", "value"),
+        Input("columns", "data"),
+        State("shown", "options"),
+        State("shown", "value"),
+        State("families", "value"),
+    )
+    app.clientside_callback(
+        ClientsideFunction(controls, "choose"),
+        Output("shown", "value", allow_duplicate=True),
+        Output("families", "value", allow_duplicate=True),
+        Input("families", "value"),
+        Input("all-methods", "n_clicks"),
+        Input("no-methods", "n_clicks"),
+        Input("best-methods", "n_clicks"),
+        State("columns", "data"),
+        State("shown", "value"),
+        prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        ClientsideFunction(controls, "remember"),
+        Output("app", "data-view"),
+        Input("sweep", "value"),
+        Input("workload", "value"),
+        Input("view", "value"),
+        Input("point", "data"),
+        Input("other", "data"),
+    )
+
+
+def _one_of(choices: list[str], wanted: str | None) -> str | None:
+    return wanted if wanted in choices else next(iter(choices), None)
+
+
+def words_of(names: Mapping[str, str]) -> list[dict[str, str]]:
+    """Options of a list: the words for people by what they stand for."""
+    return [{"label": text, "value": name} for name, text in names.items()]
