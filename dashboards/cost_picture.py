@@ -1,10 +1,10 @@
-"""Costs against what was kept, as PNG, for workloads whose quality was not measured."""
+"""Costs against what was kept, as PNG or SVG, for workloads whose quality was not measured."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from dashboards.panels import COSTS, XY
+from dashboards.picture import saved
 from dashboards.rows import Row, variant_labels
 from dashboards.styles import GRID, INK, MUTED, Look, looks
 from sweeps.trial import BASELINE
@@ -39,7 +40,17 @@ def cost_panels(rows: Sequence[Row]) -> list[CostPanel]:
 
 
 def png(sweep_name: str, panels: Sequence[CostPanel]) -> bytes:
-    """Workloads below each other, their costs side by side."""
+    """Workloads below each other, their costs side by side, under a title."""
+    title = f"Sweep {sweep_name}: costs left, against tokens left"
+    return saved(_figure(panels, title), "png")
+
+
+def chart(panels: Sequence[CostPanel], kind: Literal["png", "svg"]) -> bytes:
+    """The same for a text that says the rest."""
+    return saved(_figure(panels, "Costs left, against tokens left"), kind)
+
+
+def _figure(panels: Sequence[CostPanel], title: str) -> Figure:
     workloads = list(dict.fromkeys(panel.workload for panel in panels))
     across = max(sum(panel.workload == name for panel in panels) for name in workloads)
     figure = Figure(
@@ -47,7 +58,6 @@ def png(sweep_name: str, panels: Sequence[CostPanel]) -> bytes:
         layout=ConstrainedLayoutEngine(hspace=0.08),
     )
     FigureCanvasAgg(figure)
-    title = f"Sweep {sweep_name}: costs left, against tokens left"
     figure.suptitle(title, x=0.01, ha="left", size=12, weight="bold", color=INK, parse_math=False)
     styles = looks(list(dict.fromkeys(label for panel in panels for label in panel.curves)))
     grid = figure.subplots(len(workloads), across, squeeze=False)
@@ -59,9 +69,7 @@ def png(sweep_name: str, panels: Sequence[CostPanel]) -> bytes:
             _draw(axes, panel, styles)
         line[0].set_title(name, loc="left", size=10, weight="bold", color=INK, parse_math=False)
     _add_legend(figure, styles)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=200, facecolor="white")
-    return buffer.getvalue()
+    return figure
 
 
 def _workloads(rows: Sequence[Row]) -> Iterator[list[Row]]:

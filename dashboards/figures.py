@@ -36,15 +36,16 @@ def write_figures(
     written: list[Path] = []
     if drawn := panels(rows, objectives):
         written += [
-            _write(folder / "frontier.png", picture.png(sweep_name, drawn)),
-            _write(folder / "frontier.html", interactive.html(sweep_name, drawn).encode()),
+            write_file(folder / "frontier.png", picture.png(sweep_name, drawn)),
+            write_file(folder / "frontier.html", interactive.html(sweep_name, drawn).encode()),
         ]
     if costs := cost_picture.cost_panels([row for row in rows if not row.is_judged]):
-        written.append(_write(folder / "costs.png", cost_picture.png(sweep_name, costs)))
+        written.append(write_file(folder / "costs.png", cost_picture.png(sweep_name, costs)))
     return written
 
 
-def _write(path: Path, content: bytes) -> Path:
+def write_file(path: Path, content: bytes) -> Path:
+    """Put the file there complete or not at all."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         unfinished.write_bytes(content)

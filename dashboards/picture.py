@@ -1,11 +1,12 @@
-"""The frontier as PNG, drawn for a page 800 pixels wide."""
+"""The frontier as PNG or SVG, drawn for a page 800 pixels wide."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -17,26 +18,46 @@ from dashboards.panels import Panel, Series, position, sweep_labels
 from dashboards.rows import Row
 from dashboards.styles import GRID, INK, MUTED, PLAIN, TICKS, Dash, Look, dashes, looks
 
-_WIDTH, _PANEL_HEIGHT = 8.0, 4.2
-"""Inches; at 200 dots per inch the picture is sharp at 800 CSS pixels."""
+_WIDTH, _PANEL_HEIGHT, _KEY_HEIGHT = 8.0, 4.2, 0.195
+"""Inches, the last of a line in the legend; at 200 dots per inch sharp at 800 CSS pixels."""
+_DOTS = 500
+"""Dominated trials of one series that are drawn one by one into vector figures."""
 
 
 def png(sweep_name: str, panels: Sequence[Panel]) -> bytes:
-    """All panels below each other."""
-    figure = Figure(
-        figsize=(_WIDTH, _PANEL_HEIGHT * len(panels) + 0.4),
-        layout=ConstrainedLayoutEngine(hspace=0.06),
-    )
-    FigureCanvasAgg(figure)
+    """All panels below each other, under a title."""
+    figure = _figure(panels, 0.4)
     title = f"Sweep {sweep_name}: quality against cost, and the Pareto frontier"
     figure.suptitle(title, x=0.01, ha="left", size=13, weight="bold", color=INK, parse_math=False)
+    return saved(figure, "png")
+
+
+def chart(panel: Panel, kind: Literal["png", "svg"]) -> bytes:
+    """One panel for a text that says the rest."""
+    return saved(_figure([panel], 0.0), kind)
+
+
+def saved(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
+    """The figure as a file; equal figures give equal bytes. Words stay words in vectors."""
+    buffer = io.BytesIO()
+    metadata = {"Date": None} if kind == "svg" else None
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "paretoken"}):
+        figure.savefig(buffer, format=kind, dpi=200, facecolor="white", metadata=metadata)
+    return buffer.getvalue()
+
+
+def _figure(panels: Sequence[Panel], head: float) -> Figure:
+    """``head`` is inches for a title."""
+    heights = [max(_PANEL_HEIGHT, _KEY_HEIGHT * (len(each.compared) + 5)) for each in panels]
+    figure = Figure(
+        figsize=(_WIDTH, sum(heights) + head), layout=ConstrainedLayoutEngine(hspace=0.06)
+    )
+    FigureCanvasAgg(figure)
     styles = looks(sweep_labels(panels))
-    rows_of_axes = figure.subplots(len(panels), 1, squeeze=False)
+    rows_of_axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)
     for axes, panel in zip(rows_of_axes[:, 0], panels, strict=True):
         _draw(axes, panel, styles)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=200, facecolor="white")
-    return buffer.getvalue()
+    return figure
 
 
 def _draw(axes: Axes, panel: Panel, styles: Mapping[str, Look]) -> None:
@@ -62,7 +83,8 @@ def _draw_curves(axes: Axes, series: Series, look: Look, patterns: Mapping[str, 
 def _draw_trials(axes: Axes, series: Series, cost: str, look: Look) -> None:
     dominated = [row for row in series.rows if not row.on_frontier]
     best = [row for row in series.rows if row.on_frontier]
-    faint = {"ms": 4.2, "mew": 0, "elinewidth": 0.7, "alpha": 0.5, "zorder": 3}
+    many = len(dominated) > _DOTS  # as pixels even among vectors
+    faint = {"ms": 4.2, "mew": 0, "elinewidth": 0.7, "alpha": 0.5, "zorder": 3, "rasterized": many}
     strong = {"ms": 7.5, "mew": 1.1, "mec": INK, "elinewidth": 1.2, "zorder": 6}
     _draw_points(axes, dominated, cost, color=look.colour, fmt=look.marker, **faint)
     _draw_points(axes, best, cost, color=look.colour, fmt=look.marker, **strong)
@@ -115,8 +137,9 @@ def _scale_axes(axes: Axes, panel: Panel) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(_percent if panel.has_quality_shares else _short))
     if panel.is_wide:
         axes.set_xscale("log")
-        axes.set_xlim(panel.smallest_cost / 1.12, panel.largest_cost * 1.12)
-        axes.xaxis.set_major_locator(FixedLocator(TICKS))
+        left, right = panel.smallest_cost / 1.12, panel.largest_cost * 1.12
+        axes.set_xlim(left, right)
+        axes.xaxis.set_major_locator(FixedLocator([t for t in TICKS if left <= t <= right]))
         axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(_percent if panel.is_fraction else _short))
 

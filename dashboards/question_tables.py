@@ -25,7 +25,7 @@ _VERDICTS: Final = {"in": "in", "open": "open", "out": ""}
 
 def frontier_tables(rows: Sequence[Row]) -> RenderableType:
     """Configurations that are or may be on the frontier, by rising quality."""
-    return pages(rows, _frontier_table, _FRONTIER_LEGEND)
+    return pages(rows, frontier_table, FRONTIER_LEGEND)
 
 
 def best_page(rows: Sequence[Row]) -> RenderableType:
@@ -40,7 +40,7 @@ def knee_table(rows: Sequence[Row]) -> RenderableType:
 
 def rank_tables(rows: Sequence[Row]) -> RenderableType:
     """Methods by their area, the best first."""
-    return pages(rows, _rank_table, _RANK_LEGEND)
+    return pages(rows, rank_table, RANK_LEGEND)
 
 
 def hypervolume_tables(rows: Sequence[Row]) -> RenderableType:
@@ -48,12 +48,12 @@ def hypervolume_tables(rows: Sequence[Row]) -> RenderableType:
     return pages(rows, _hypervolume_table, "")
 
 
-_FRONTIER_LEGEND: Final = (
+FRONTIER_LEGEND: Final = (
     "on: share of the resamples in which it is on the frontier; in: sure, open: not decided. "
     "Equal groups cannot be told apart in quality: take the cheapest. low..high and the difference "
     "to the uncompressed model: intervals over examples. More with --json."
 )
-_RANK_LEGEND: Final = (
+RANK_LEGEND: Final = (
     "area: mean quality over the ladder, over log2 of the keep ratio; best: share of the resamples "
     "in which it is the best; equal groups cannot be told apart. oracle: the best keep ratio for "
     "every example, what that gains over the best single one, and the share it keeps; methods: "
@@ -61,7 +61,8 @@ _RANK_LEGEND: Final = (
 )
 
 
-def _frontier_table(row: Row) -> list[RenderableType]:
+def frontier_table(row: Row) -> list[RenderableType]:
+    """Of one workload, those that are or may be on its frontier."""
     alive = [each for each in row["configurations"] if each["verdict"] != "out"]
     ranked = sorted(alive, key=lambda each: (each["quality"], each["trials"][0]))
     epsilon = f", epsilon {row['epsilon']:g}" if row["epsilon"] else ""
@@ -139,7 +140,8 @@ def _knee_page(row: Row) -> list[RenderableType]:
     return [FittingTable(title, columns)]
 
 
-def _rank_table(row: Row) -> list[RenderableType]:
+def rank_table(row: Row) -> list[RenderableType]:
+    """Of one workload, and the methods that lack a rung."""
     methods = row["methods"]
     qualities = zip(*(each["qualities"] for each in methods), strict=True)
     columns = [

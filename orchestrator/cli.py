@@ -21,6 +21,7 @@ from orchestrator.commands import keys as key_commands
 from orchestrator.commands import planning as planning_commands
 from orchestrator.commands import questions as question_commands
 from orchestrator.commands import releases as release_commands
+from orchestrator.commands import report as report_command
 from orchestrator.commands import reproduce as reproduce_command
 from orchestrator.commands.console import (
     File,
@@ -292,6 +293,7 @@ def _provenance(url: str) -> Provenance:
 planning_commands.register(app)
 reproduce_command.register(app)
 question_commands.register(app)
+report_command.register(app)
 cluster_commands.register(app)
 import_commands.register(app)
 key_commands.register(app)

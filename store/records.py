@@ -120,6 +120,17 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class EnvironmentUse:
+    """Software and hardware, and the finished trials of a sweep whose numbers come from there."""
+
+    content: dict[str, Any]
+    trials: int
+    first: datetime
+    last: datetime
+    """Starts of the first and the last of them, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
 class FailedAttempt:
     """An attempt at a planned trial that gave no numbers, whatever came of the trial later."""
 

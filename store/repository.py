@@ -21,7 +21,14 @@ from store.database import Database
 from store.frontiers.candidates import Candidates, by_workload
 from store.importing.collection import Collection
 from store.models import Impossible, Outcomes, Sweep, SweepTrial, Trial
-from store.records import AttemptRecord, FailedAttempt, Failure, Point, SweepStatus
+from store.records import (
+    AttemptRecord,
+    EnvironmentUse,
+    FailedAttempt,
+    Failure,
+    Point,
+    SweepStatus,
+)
 from store.serialization import ExampleOutcomes, from_parquet, to_parquet
 from store.sql import imports, neighbours, plans, queries, results, running, timings
 from store.sql.imports import Imported
@@ -390,6 +397,12 @@ class Store:
             return {
                 trial: (start, start + timedelta(seconds=seconds)) for trial, start, seconds in rows
             }
+
+    def environments(self, sweep: str) -> list[EnvironmentUse]:
+        """Where finished trials of the sweep's current plan ran, the most used one first."""
+        with self._database.read() as connection:
+            query = queries.environments(plans.sweep_id(connection, sweep))
+            return [EnvironmentUse(*row) for row in connection.execute(query)]
 
     def failed_attempts(self, sweep: str) -> list[FailedAttempt]:
         """Attempts at trials of the sweep's current plan that gave no numbers, oldest first."""

@@ -284,3 +284,24 @@ def finished_attempts(sweep_id: int) -> Select[*tuple[Any, ...]]:
         .where(SweepTrial.sweep_id == sweep_id, Attempt.state == TrialState.FINISHED)
         .distinct()
     )
+
+
+def environments(sweep_id: int) -> Select[*tuple[Any, ...]]:
+    """Content, trials, first and last start of the environments that finished trials ran in."""
+    found = (
+        select(
+            Attempt.environment_id,
+            func.count(Attempt.trial_id.distinct()).label("trials"),
+            func.min(Attempt.started_at).label("first"),
+            func.max(Attempt.started_at).label("last"),
+        )
+        .join(SweepTrial, SweepTrial.trial_id == Attempt.trial_id)
+        .where(SweepTrial.sweep_id == sweep_id, Attempt.state == TrialState.FINISHED)
+        .group_by(Attempt.environment_id)
+        .subquery()
+    )
+    return (
+        select(Environment.content, found.c.trials, found.c.first, found.c.last)
+        .join(found, found.c.environment_id == Environment.id)
+        .order_by(found.c.trials.desc(), Environment.id)
+    )

@@ -30,6 +30,7 @@ COMMANDS = (
     ["methods", "[ID]"],
     ["backbones"],
     ["tasks", "[ID]"],
+    ["report", "SWEEP"],
     ["serve", "SWEEP"],
     ["ui"],
     ["schema"],
