@@ -16,6 +16,7 @@ from typing import IO
 
 import httpx
 
+from dashboards.leftovers import mark
 from store.url import artifacts_folder, masked
 
 _PORTS = range(20_000, 32_768)
@@ -102,6 +103,7 @@ def _allowed_hosts(host: str) -> list[str]:
 
 def _environment(store_url: str) -> dict[str, str]:
     return {
+        **mark(store_url),
         "MLFLOW_BACKEND_STORE_URI": store_url,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_LOGGING_LEVEL": "WARNING",

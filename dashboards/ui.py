@@ -8,19 +8,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
-
-import httpx
 
 from dashboards.app.seen import Provenance
 from dashboards.app.server import dashboard
+from dashboards.leftovers import clear_up
+from dashboards.mlflow_links import links
 from dashboards.mlflow_server import address, free_port, mlflow_server, require_free
-from store.mirror.mlflow_words import EXPERIMENT
 from store.repository import Store
 from store.url import absolute, masked, sqlite_file
-
-_MOST_RUNS = 10
-"""Sweeps whose runs are linked one by one."""
 
 
 def serve_ui(
@@ -51,38 +46,15 @@ def serve_ui(
 
 
 def _serve(url: str, host: str, port: int) -> None:
+    for line in clear_up(url):
+        _say(line)
     _say(f"Starting the MLflow UI on {masked(url)} ...")
     with mlflow_server(url, host, port) as process:
-        for line in links(address(host, port)):
+        for line in links(url, address(host, port)):
             _say(line)
         _say("Ctrl-C ends it.")
         process.wait()
         raise ChildProcessError(f"mlflow server ended by itself with code {process.returncode}")
-
-
-def links(base: str) -> Iterator[str]:
-    """One line per place worth opening on a running server."""
-    with httpx.Client(base_url=f"{base}/api/2.0/mlflow", timeout=30, trust_env=False) as client:
-        answer = client.get("/experiments/get-by-name", params={"experiment_name": EXPERIMENT})
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            yield f"MLflow: {base} (nothing is mirrored yet: run the sweep again)"
-            return
-        experiment = answer.raise_for_status().json()["experiment"]["experiment_id"]
-        yield f"All trials: {base}/#/experiments/{experiment}/runs"
-        for run in _sweep_runs(client, experiment):
-            info = run["info"]
-            place = f"{base}/#/experiments/{experiment}/runs/{info['run_id']}"
-            yield f"Sweep {info['run_name']}: {place}"
-
-
-def _sweep_runs(client: httpx.Client, experiment: str) -> list[dict[str, Any]]:
-    query = {
-        "experiment_ids": [experiment],
-        "filter": "tags.kind = 'sweep'",
-        "max_results": _MOST_RUNS,
-    }
-    answer = client.post("/runs/search", json=query).raise_for_status().json()
-    return list(answer.get("runs", ()))
 
 
 def _require_sweeps(url: str) -> None:

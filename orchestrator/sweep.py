@@ -282,19 +282,18 @@ def _report(
 def _draw(store: Store, spec: SweepSpec, rows: list[Row], measured: bool) -> list[Path]:
     """Write the figures and tell MLflow what is left to tell."""
     from dashboards.figures import write_figures
+    from dashboards.mlflow_pages import sweep_page
 
     figures: list[Path] = []
     if rows:
         folder = inside(artifacts_folder(store.url), "figures", spec.name)
         points = [row.point for row in rows]
         figures = write_figures(spec.name, points, spec.objectives_by_workload, folder)
+    tags = {"race": reasons(store, spec.name)} if measured and isinstance(spec.search, Race) else {}
     with _mirror(store.url) as mirror:
         while mirror.drain():
             pass
-        if measured and isinstance(spec.search, Race):
-            mirror.tag_trials(spec.name, "race", reasons(store, spec.name))
-        if figures:
-            mirror.log_sweep_artifacts(spec.name, figures)
+        mirror.describe(spec.name, sweep_page(store, spec.name, rows, figures, tags))
     return figures
 
 

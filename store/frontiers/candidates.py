@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from store.frontiers.bootstrap import Flags, Floats
 from store.frontiers.frontier import Objectives, check_metric, check_objectives, maximise
@@ -65,16 +66,34 @@ class Candidates:
         """
         import moocore
 
-        check_objectives(objectives)
-        values = np.stack([self._honest(name) for name in objectives], axis=1)
-        complete = np.logical_and.reduce(np.isfinite(values), axis=1)
-        complete &= self.judged & self._longest(among)
+        values, complete = self._competing(objectives, among)
         best = np.zeros(len(self.trials), dtype=bool)
         if complete.any():
             best[complete] = moocore.is_nondominated(
                 values[complete], maximise=maximise(objectives), keep_weakly=True
             )
         return best
+
+    def fronts(self, objectives: Objectives, among: Flags) -> NDArray[np.int64]:
+        """For each trial ``among`` 1 on the frontier, 2 on that of the rest, and so on; 0 on none.
+
+        Raises ValueError like :meth:`frontier`.
+        """
+        import moocore
+
+        values, complete = self._competing(objectives, among)
+        fronts = np.zeros(len(self.trials), dtype=np.int64)
+        if complete.any():
+            ranked = moocore.pareto_rank(values[complete], maximise=maximise(objectives))
+            fronts[complete] = 1 + np.asarray(ranked)
+        return fronts
+
+    def _competing(self, objectives: Objectives, among: Flags) -> tuple[Floats, Flags]:
+        """Values of the objectives, and which trials have all of them."""
+        check_objectives(objectives)
+        values = np.stack([self._honest(name) for name in objectives], axis=1)
+        complete = np.logical_and.reduce(np.isfinite(values), axis=1)
+        return values, complete & self.judged & self._longest(among)
 
     def _longest(self, among: Flags) -> Flags:
         """Those of ``among`` that saw the most examples."""

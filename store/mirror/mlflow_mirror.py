@@ -10,16 +10,16 @@ call per value would take ten times as long.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 
 from store.database import Database
 from store.mirror import mlflow_words as words
 from store.mirror import outbox
 from store.mirror.mlflow_runs import MlflowRuns
 from store.mirror.outbox import Event, Key, TrialRecord
+from store.mirror.sweep_page import PageTelling, SweepPage
 from store.models import OutboxKind
 from store.sql import plans
 from store.url import artifacts_folder
@@ -48,27 +48,26 @@ class MlflowMirror:
                 self._tell(events)
             return len(events)
 
-    def log_sweep_artifacts(self, sweep: str, files: Sequence[Path]) -> None:
-        """Attach files, such as figures, to the sweep's run; equal names are replaced.
+    def describe(self, sweep: str, page: SweepPage) -> None:
+        """Tell MLflow what holds of the sweep as a whole; saying it again changes nothing.
 
-        Raises ValueError for a sweep that does not exist or has not been mirrored.
+        A process that dies meanwhile leaves some of it untold, and the next run of the sweep tells
+        it. Raises ValueError for a sweep that does not exist or has not been mirrored.
         """
         with self._database.read() as connection:
-            run_id = outbox.run_id(connection, plans.sweep_id(connection, sweep))
+            sweep_id = plans.sweep_id(connection, sweep)
+            run_id = outbox.run_id(connection, sweep_id)
+            leading = outbox.run_ids(connection, sweep_id, page.leading)
+            tagged = {
+                name: outbox.run_ids(connection, sweep_id, values)
+                for name, values in page.trial_tags.items()
+            }
         if run_id is None:
             raise ValueError(f"sweep {sweep!r} has no MLflow run yet; drain the mirror first")
-        for file in files:
-            self._runs.client.log_artifact(run_id, str(file))
-
-    def tag_trials(self, sweep: str, name: str, values: Mapping[str, str]) -> None:
-        """Tag the runs of trials, by their ids; trials that are not mirrored are passed over.
-
-        Raises ValueError for a sweep that does not exist.
-        """
-        with self._database.read() as connection:
-            runs = outbox.run_ids(connection, plans.sweep_id(connection, sweep), values)
-        for trial_id, run_id in runs.items():
-            self._runs.client.set_tag(run_id, name, values[trial_id])
+        telling = PageTelling(self._runs, sweep, page)
+        telling.rank(leading)
+        telling.tag(tagged)
+        telling.describe(run_id)
 
     def close(self) -> None:
         """Give connections back."""

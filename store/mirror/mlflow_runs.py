@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import Pool, event
 
 from store.database import relax
-from store.mirror.mlflow_words import EXPERIMENT
+from store.mirror.mlflow_words import EXPERIMENT, VIEW_TAG
 from store.url import sqlite_file
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read while MLflow is imported
@@ -20,6 +20,9 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read while MLflow i
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+
+_PAGE = 1000
+"""Runs read at once."""
 
 
 class MlflowRuns:
@@ -39,6 +42,23 @@ class MlflowRuns:
         terms = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
         found = self.client.search_runs([self._experiment_id], " and ".join(terms), max_results=1)
         return found[0] if found else None
+
+    def having(self, metric: str, tags: Mapping[str, str]) -> Iterator[Run]:
+        """All runs that have the metric, whatever its value, and these tags."""
+        terms = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
+        query, token = " and ".join([*terms, f"metrics.`{metric}` > -1e300"]), None
+        while True:
+            page = self.client.search_runs(
+                [self._experiment_id], query, max_results=_PAGE, page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def save_view(self, key: str, content: str) -> None:
+        """Keep a view of the experiment, which a link with this key opens."""
+        self.client.set_experiment_tag(self._experiment_id, f"{VIEW_TAG}{key}", content)
 
     def revive(self, run_id: str) -> Run | None:
         """The run, taken out of the bin if someone put it there; None if it is gone for good."""

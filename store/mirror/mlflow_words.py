@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,6 +14,11 @@ EXPERIMENT = "paretoken"
 """Every sweep of a store is in it."""
 PARENT_TAG = "mlflow.parentRunId"
 """How MLflow nests runs."""
+ON_FRONTIER = "on_frontier"
+NOTE_TAG = "mlflow.note.content"
+"""What MLflow shows as the description of a run."""
+VIEW_TAG = "mlflow.sharedViewState."
+"""Tags of an experiment that hold views, by the key in a link."""
 
 _LONGEST = 2000
 """Characters of an error that are shown; the store has all of them."""
@@ -23,6 +30,12 @@ class Label:
 
     workload: str
     keep: str
+
+
+def view_key(sweep: str, workload: str) -> str:
+    """What a link to the view of a workload carries."""
+    named = json.dumps(["paretoken", sweep, workload])
+    return hashlib.sha256(named.encode()).hexdigest()[:32]
 
 
 def run_name(spec: TrialSpec, label: Label | None) -> str:
@@ -49,6 +62,7 @@ def trial_tags(spec: TrialSpec, sweep: str, label: Label | None) -> dict[str, st
         "keep_ratio": f"{spec.keep_ratio:g}",
         "schedule": spec.schedule.label,
         "seed": str(spec.seed),
+        ON_FRONTIER: "false",  # until the end of a run of the sweep tells otherwise
         **_method_tags(spec.method.id),
     }
 

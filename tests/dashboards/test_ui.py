@@ -15,10 +15,15 @@ import httpx
 import pytest
 
 from dashboards import ui
+from dashboards.leftovers import clear_up
+from dashboards.mlflow_pages import sweep_page
+from dashboards.rows import stored_rows
 from store.mirror.mlflow_mirror import MlflowMirror
 from store.mirror.mlflow_words import EXPERIMENT
 from store.repository import Store
-from tests.store.examples import begin, finished, spec
+from tests.browser import page
+from tests.store import asked
+from tests.store.examples import begin, spec
 
 SCRIPT = "import sys; from dashboards.ui import serve_ui; serve_ui(sys.argv[1])"
 
@@ -58,17 +63,35 @@ def served(url: str) -> Iterator[Running]:
 
 
 def mirrored_sweep(url: str) -> str:
-    """A store with one sweep that MLflow knows; its trial."""
-    trial = spec()
+    """A store with one sweep that MLflow knows; one of its trials, on the frontier."""
     with Store(url) as store:
-        begin(store, [trial])
-        store.record([finished(trial)])
-        store.end_sweep("quickstart", 1.0, 0.9, {})
-    mirror = MlflowMirror(url)
-    while mirror.drain():
-        pass
-    mirror.close()
-    return trial.id
+        sweep = asked.record(store)
+        store.end_sweep(sweep, 1.0, 0.9, {})
+        rows = stored_rows(store, sweep)
+        mirror = MlflowMirror(url)
+        while mirror.drain():
+            pass
+        mirror.describe(sweep, sweep_page(store, sweep, rows, files=[], trial_tags={}))
+        mirror.close()
+    return next(row.point.trial for row in rows if row.on_frontier)
+
+
+def assert_a_view_shows_points_and_filters(link: str) -> None:
+    """In MLflow's own page: every trial is drawn, and a tag leaves those that carry it."""
+    points = ".scatterlayer path.point"
+    with page() as opened:
+        opened.goto(link)
+        opened.wait_for_function(f"document.querySelectorAll('{points}').length == 10")
+        assert opened.get_by_text("Quality against cost").is_visible()
+        assert opened.get_by_text("Parallel Coordinates").first.is_visible()
+        search = opened.get_by_role("textbox", name=re.compile("filter", re.IGNORECASE)).or_(
+            opened.get_by_placeholder(re.compile("metrics.rmse"))
+        )
+        before = search.first.input_value()
+        assert before == "tags.sweep = 'asked' AND tags.workload = 'digits' AND tags.kind = 'trial'"
+        search.first.fill(f"{before} AND tags.family = 'vision'")
+        search.first.press("Enter")
+        opened.wait_for_function(f"document.querySelectorAll('{points}').length == 4")
 
 
 def offspring(pid: int) -> set[int]:
@@ -100,7 +123,7 @@ def alive(pid: int) -> bool:
 def test_the_links_lead_to_the_sweeps_runs_and_nothing_survives_the_end(mirror_url: str) -> None:
     trial = mirrored_sweep(mirror_url)
     with served(mirror_url) as running:
-        every, one = running.link("All trials"), running.link("Sweep quickstart")
+        every, one = running.link("All trials"), running.link("Sweep asked")
         base, experiment = re.fullmatch(r"(http://.+)/#/experiments/(\d+)/runs", every).groups()  # type: ignore[union-attr]
         assert one.startswith(f"{every}/")
         with httpx.Client(base_url=f"{base}/api/2.0/mlflow", trust_env=False, timeout=30) as client:
@@ -111,8 +134,14 @@ def test_the_links_lead_to_the_sweeps_runs_and_nothing_survives_the_end(mirror_u
             ).json()
             run = client.get("/runs/get", params={"run_id": one.rsplit("/", 1)[1]}).json()
         assert about["experiment"]["name"] == EXPERIMENT
-        assert len(found["runs"]) == 1
-        assert run["run"]["info"]["run_name"] == "quickstart"
+        (told,) = found["runs"]
+        assert {"key": "on_frontier", "value": "true"} in told["data"]["tags"]
+        assert run["run"]["info"]["run_name"] == "asked"
+        numbers = {metric["key"] for metric in run["run"]["data"]["metrics"]}
+        assert {"hypervolume/digits", "hypervolume/text"} <= numbers
+        note = next(t for t in run["run"]["data"]["tags"] if t["key"] == "mlflow.note.content")
+        assert "| tome | 0.5 |" in note["value"]
+        assert_a_view_shows_points_and_filters(running.link("  digits"))
         with httpx.Client(trust_env=False, timeout=30) as client:
             assert client.get(base).text.lstrip().startswith("<!doctype html>")
             by_name = base.replace("127.0.0.1", "localhost")
@@ -125,6 +154,34 @@ def test_the_links_lead_to_the_sweeps_runs_and_nothing_survives_the_end(mirror_u
     assert running.process.returncode == 0
     assert not [pid for pid in below if alive(pid)]
     assert int(base.rsplit(":", 1)[1]) < 32768
+
+
+def test_a_server_left_behind_is_ended_and_one_in_use_is_pointed_out(tmp_path: Path) -> None:
+    """Stands in for MLflow's: a process group with the mark that servers carry."""
+    url, other = f"sqlite:///{tmp_path}/paretoken.db", f"sqlite:///{tmp_path}/other.db"
+    idle = "import time; time.sleep(600)"
+    start = (
+        "import os, subprocess, sys; from dashboards.leftovers import mark\n"
+        f"subprocess.Popen([sys.executable, '-c', {idle!r}], start_new_session=True,\n"
+        "    env={**os.environ, **mark(sys.argv[1])})\n"
+        "print(os.getpid(), flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", start]
+    with subprocess.Popen(
+        [*command, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as starter:
+        assert starter.stdout is not None
+        starter.stdout.readline()
+        (server,) = offspring(starter.pid)
+        assert list(clear_up(other)) == []
+        assert list(clear_up(url)) == [
+            f"Another call (process {starter.pid}) shows this store already."
+        ]
+        starter.kill()
+    (said,) = clear_up(url)
+    assert said == f"Ended an MLflow server that an earlier call left behind (process {server})."
+    assert not alive(server)
+    assert list(clear_up(url)) == []
 
 
 @pytest.mark.parametrize("mirror_url", ["sqlite"], indirect=True)

@@ -5,14 +5,20 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
 from store.mirror.mlflow_mirror import MlflowMirror
+from store.mirror.mlflow_runs import MlflowRuns
+from store.mirror.sweep_page import SweepPage
+from store.questions.standing import Standing
 from store.records import NOT_NUMBERS
 from store.repository import Store
 from tests.store.examples import STARTED, begin, failed, finished, metrics, spec
@@ -55,6 +61,11 @@ def assert_mirrored_once(store: Store, trials: list[str]) -> None:
         assert run.data.params["method"] == "tome"
 
 
+def page(**changes: Any) -> SweepPage:
+    whole = SweepPage(at=STARTED, leading={}, others={}, metrics={}, note="")
+    return replace(whole, **changes)
+
+
 def test_a_trial_is_told_completely(store: Store, tmp_path: Path) -> None:
     trial = spec(7, seed=3)
     begin(store, [trial])
@@ -95,14 +106,65 @@ def test_figures_and_the_sweep_file_hang_on_the_sweeps_run(store: Store, tmp_pat
     begin(store, [spec()])
     mirror = MlflowMirror(store.url)
     with pytest.raises(ValueError, match="'quickstart' has no MLflow run yet"):
-        mirror.log_sweep_artifacts("quickstart", [figure])
+        mirror.describe("quickstart", page(files=[figure]))
     drain(store.url)
-    mirror.log_sweep_artifacts("quickstart", [figure])
+    mirror.describe("quickstart", page(files=[figure]))
     mirror.close()
     (parent,) = runs(store, "sweep")
     kept = MlflowClient(store.url).list_artifacts(parent.info.run_id)
     assert [file.path for file in kept] == ["frontier.png", "sweep.yaml"]
     assert [file.name for file in tmp_path.rglob("sweep.yaml")] == ["sweep.yaml"]
+
+
+def test_where_trials_stand_is_told_once_and_corrected(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best, second, last = (spec(number) for number in range(3))
+    begin(store, [best, second, last])
+    store.record([finished(trial) for trial in (best, second, last)])
+    drain(store.url)
+    mirror = MlflowMirror(store.url)
+    first, behind = Standing(1, 0.9), Standing(2, 0.1)
+    now = page(leading={best.id: first, second.id: behind}, others={last.id: Standing(7, None)})
+    mirror.describe("quickstart", now)
+
+    def told() -> dict[str, tuple[str, float | None, float | None]]:
+        return {
+            run.data.tags["trial_id"]: (
+                run.data.tags["on_frontier"],
+                run.data.metrics.get("pareto_rank"),
+                run.data.metrics.get("frontier_probability"),
+            )
+            for run in runs(store, "trial")
+        }
+
+    assert told() == {
+        best.id: ("true", 1, 0.9),
+        second.id: ("false", 2, 0.1),
+        last.id: ("false", None, None),
+    }
+    calls = Counter[str]()
+
+    def counted(runs: MlflowRuns, run_id: str, *args: Any, **named: Any) -> None:
+        calls[run_id] += 1
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowRuns, "log", counted)
+        mirror.describe("quickstart", now)
+        assert sum(calls.values()) == 1, "the sweep's own run alone"
+    later = replace(
+        now,
+        at=STARTED + timedelta(seconds=60),
+        leading={last.id: first, best.id: behind},
+        others={second.id: Standing(3, 0.0)},
+    )
+    mirror.describe("quickstart", later)
+    mirror.close()
+    assert told() == {
+        best.id: ("false", 2, 0.1),
+        second.id: ("false", 3, 0.0),
+        last.id: ("true", 1, 0.9),
+    }
 
 
 def test_a_sweep_runs_while_it_runs(store: Store) -> None:
