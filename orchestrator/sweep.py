@@ -19,6 +19,7 @@ from dashboards.progress import Progress, progress
 from dashboards.race_tables import saving
 from dashboards.rows import QUALITY, Row, rows_of
 from orchestrator.engine.events import PoolEvent, PoolReport
+from orchestrator.engine.gauges import Gauges
 from orchestrator.engine.leasing import Dead, Leasing
 from orchestrator.engine.measuring import Measuring, Outcome
 from orchestrator.engine.reconciliation import Reconciliation
@@ -158,7 +159,7 @@ def run_sweep(
         try:
             with progress(search.planned) as shown:
                 todo = _resume(search, found, dead, shown)
-                listener = _Listener(shown, search)
+                listener = _Listener(shown, search, spec.name)
                 run = Measuring(
                     store, spec, search, leases, found, address, shown, listener, pool or {}
                 )
@@ -207,13 +208,14 @@ def _end(store: Store, report: SweepReport) -> None:
 class _Listener:
     """Turns what the pool tells into what the progress display shows."""
 
-    def __init__(self, shown: Progress, search: Searching) -> None:
-        self._shown, self._search = shown, search
+    def __init__(self, shown: Progress, search: Searching, sweep: str) -> None:
+        self._shown, self._search, self._gauges = shown, search, Gauges(sweep)
         self._running: set[str] = set()
         self._done = self._failed = self._timings = self._timed = 0
         self._best: dict[str, tuple[int, float, float]] = {}
 
     def __call__(self, event: PoolEvent) -> None:
+        self._gauges.update(event)
         self._timings += event.timings
         self._timed += event.timing is not None
         if event.trial_id is not None and event.timing is None:

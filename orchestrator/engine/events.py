@@ -49,6 +49,12 @@ class PoolEvent:
     """With ``timed``."""
     timings: int = 0
     """With ``lane-opened``: how many there will be."""
+    queued: int = 0
+    """Trials that no worker has been given."""
+    unrecorded: int = 0
+    """Results that are not durable yet."""
+    mirrored: int = 0
+    """Trials and timings that MLflow was told of since the pool began."""
 
 
 OnEvent = Callable[[PoolEvent], None]

@@ -462,8 +462,20 @@ class _Pool:
         detail: str = "",
         **timing: Any,
     ) -> None:
-        workers = len(self._crew.alive)
-        self._on_event(PoolEvent(kind, workers, trial_id, result, detail, **timing))
+        recorder = self._recorder
+        self._on_event(
+            PoolEvent(
+                kind,
+                len(self._crew.alive),
+                trial_id,
+                result,
+                detail,
+                queued=len(self._queue),
+                unrecorded=recorder.unrecorded,
+                mirrored=recorder.mirrored,
+                **timing,
+            )
+        )
 
 
 def _kind_of_death(reason: str) -> FailureKind:

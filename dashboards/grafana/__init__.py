@@ -1,0 +1,1 @@
+"""A Grafana dashboard over Prometheus' copy of Ray's numbers and ours."""
