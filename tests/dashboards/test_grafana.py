@@ -12,6 +12,7 @@ import pytest
 import ray
 import yaml
 from grafana_foundation_sdk.models.dashboard import Dashboard
+from orchestrator.serving.release import release_of
 from prometheus_client.parser import text_string_to_metric_families
 from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
 
@@ -21,7 +22,6 @@ from orchestrator.engine.crew import Resources
 from orchestrator.engine.gauges import Gauges
 from orchestrator.engine.pool import run_pool
 from orchestrator.serving.observed import Numbers, Observation
-from orchestrator.serving.release import release_of
 from store.repository import Store
 from tests.orchestrator.ledgers import plan
 from tests.orchestrator.trials import specs
