@@ -16,13 +16,14 @@ lint: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.dev  ## uncertainty, races, engine overhead, real speed-ups, timing under load, 100,000 trials
+bench: .venv/.dev  ## uncertainty, races, engine overhead, speed-ups, timing under load, 100,000 trials, hot swaps
 	$(BIN)/python -m tests.benchmarks.uncertainty
 	$(BIN)/python -m tests.benchmarks.racing
 	$(BIN)/python -m tests.benchmarks.engine
 	$(BIN)/python -m tests.benchmarks.speedup --methods short --pairs 1
 	$(BIN)/python -m tests.benchmarks.lane
 	$(BIN)/python -m tests.benchmarks.scale
+	$(BIN)/python -m tests.benchmarks.hot_swap
 
 torture: .venv/.dev  ## what must not break, for longer than `make test` has time
 	$(BIN)/python -m tests.torture.sweep_files --count 10000

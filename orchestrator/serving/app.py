@@ -48,8 +48,8 @@ def build_app(release: Release, store_url: str, keys: Path | None = None) -> ser
         name=ENGINE,
         ray_actor_options={"num_cpus": 1},
         max_ongoing_requests=MAX_ONGOING,
-        health_check_period_s=5,
-        health_check_timeout_s=30,
+        health_check_period_s=2,
+        health_check_timeout_s=6,  # of which Ray Serve waits for three in a row
         max_surge_percent=100,  # a new replica is up before the old one goes
     ).bind(shelf)
     analyst = serve.deployment(

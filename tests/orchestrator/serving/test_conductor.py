@@ -23,13 +23,13 @@ from orchestrator.serving.messages import Answer, Refusal
 from orchestrator.serving.plan import UNRELEASED, Plan
 from orchestrator.serving.shelf import Shelf
 from orchestrator.serving.tally import Tally
-from store.releases.ledger import Ledger, Signed
+from store.releases.ledger import Ledger
 from store.releases.line import Step, Terms
 from store.releases.release import Release
 from store.repository import Store
+from tests.orchestrator.serving.rollouts import copied, passed, take
 from tests.orchestrator.serving.texts import workload
 
-ME = Signed("me", "")
 SWEEP = "serving-tests"
 GOOD = Tally(requests=50, seconds=[0.01] * 50)
 
@@ -67,14 +67,10 @@ class Server:
         return self.plan
 
     def released(self, release: Release, golden: dict[str, Any] | None = None) -> int:
-        frozen, _ = self.ledger.freeze(SWEEP, release.model_dump(mode="json"), {}, ME)
-        evidence = {"exact": ["digits"], "golden": golden or {}}
-        self.ledger.append(SWEEP, frozen.number, Step.PASSED, ME, evidence)
-        return frozen.number
+        return passed(self.ledger, release, golden)
 
     def takes(self, number: int, step: Step, terms: Terms | None = None) -> int:
-        evidence = {} if terms is None else {"terms": terms.model_dump()}
-        return self.ledger.append(SWEEP, number, step, ME, evidence).sequence
+        return take(self.ledger, SWEEP, number, step, terms)
 
 
 @pytest.fixture
@@ -188,13 +184,10 @@ def test_what_is_served_stays_while_the_ledger_is_away(server: Server, small: Re
 
 
 @pytest.fixture
-def copied(store: Store, tmp_path: Path) -> Path:
+def own(store: Store, tmp_path: Path) -> Path:
     """The measured store as a file of one's own."""
-    file, copy = store._database.file, tmp_path / "copied.db"
-    assert file is not None
-    with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(copy)) as target:
-        source.backup(target)
-    return copy
+    copied(store, tmp_path / "copied.db")
+    return tmp_path / "copied.db"
 
 
 @contextmanager
@@ -205,16 +198,16 @@ def office_of(file: Path) -> Iterator[Office]:
     ledger.close()
 
 
-def test_a_release_passes_its_gate_and_is_in_the_registry(copied: Path, release: Release) -> None:
+def test_a_release_passes_its_gate_and_is_in_the_registry(own: Path, release: Release) -> None:
     said: list[str] = []
     point = workload(release, "recall").configurations[0].trial
-    with office_of(copied) as office:
+    with office_of(own) as office:
         frozen = office.release(SWEEP, [point], signed("a test"), said.append)
         office.roll_out(SWEEP, frozen.number, Terms(), signed("first: nothing to compare with"))
         office.reflect(SWEEP)
         assert office.ledger.line(SWEEP).active == frozen.number
     assert any("8 of 8 outcomes as measured, 4 of 4 answers" in line for line in said)
-    version = MlflowClient(f"sqlite:///{copied}").get_model_version_by_alias(
+    version = MlflowClient(f"sqlite:///{own}").get_model_version_by_alias(
         f"paretoken-{SWEEP}", "champion"
     )
     assert version.tags["digest"] == frozen.digest
@@ -230,16 +223,16 @@ def test_every_configuration_of_a_frontier_passes_the_gate(store: Store, release
     assert sum(check.subject == "golden" for check in checks) == count
 
 
-def test_numbers_that_somebody_changed_do_not_pass(copied: Path, release: Release) -> None:
+def test_numbers_that_somebody_changed_do_not_pass(own: Path, release: Release) -> None:
     """The stored outcomes of one point are another point's."""
     one, other = (c.trial for c in workload(release, "bytes").configurations)
-    with closing(sqlite3.connect(copied)) as connection, connection:
+    with closing(sqlite3.connect(own)) as connection, connection:
         connection.execute(
             "UPDATE paretoken_outcomes SET parquet = "
             "(SELECT parquet FROM paretoken_outcomes WHERE trial_id = ?) WHERE trial_id = ?",
             (one, other),
         )
-    with office_of(copied) as office:
+    with office_of(own) as office:
         with pytest.raises(GateError, match=rf"golden bytes/{other} 0 of 8 outcomes as measured"):
             office.release(SWEEP, [other, one], signed(""), lambda _: None)
         entry = office.ledger.entries(SWEEP)[-1]

@@ -8,8 +8,10 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,16 +27,20 @@ from schemathesis import GenerationMode, checks
 
 from orchestrator.keys import KeyFile, keys_file
 from orchestrator.measurement.trial import open_backbone
+from orchestrator.releases.freezing import chosen
 from orchestrator.serving import TLS, Address, Release, address_for, serve_sweep
 from orchestrator.serving.http import MAX_BODY_BYTES
 from orchestrator.serving.messages import Answer
-from orchestrator.serving.points import CONFIGURATION_HEADER
+from orchestrator.serving.points import CONFIGURATION_HEADER, RELEASE_HEADER
 from store.questions.answers import ask
 from store.questions.asked import BestQuestion
+from store.releases.ledger import Ledger
+from store.releases.line import Step, Terms
 from store.releases.release import Configuration
 from store.repository import Store
 from tests.orchestrator.serving.certificates import self_signed
 from tests.orchestrator.serving.pictures import png, shown
+from tests.orchestrator.serving.rollouts import copied, passed, take
 from tests.orchestrator.serving.texts import workload
 
 START_SECONDS = 600
@@ -67,6 +73,7 @@ class Server:
     log: Path
     key: str
     certificate: Path
+    store_url: str
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +81,11 @@ def server(
     release: Release, store: Store, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
+    url = copied(store, folder / "paretoken.db")
     (folder / "release.json").write_text(release.model_dump_json())
     certificate, port = self_signed(folder), free_port()
-    key = KeyFile(keys_file(store.url)).add("tests", per_minute=1_000_000)
-    command = [sys.executable, "-c", SERVE, str(folder), store.url, str(port)]
+    key = KeyFile(keys_file(url)).add("tests", per_minute=1_000_000)
+    command = [sys.executable, "-c", SERVE, str(folder), url, str(port)]
     log = folder / "log"
     with log.open("w") as stderr:
         process = subprocess.Popen(command, stderr=stderr, text=True)
@@ -89,7 +97,7 @@ def server(
             verify=ssl.create_default_context(cafile=certificate),
             headers={"authorization": f"Bearer {key}"},
         ) as client:
-            yield Server(process, client, log, key, certificate)
+            yield Server(process, client, log, key, certificate, url)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)
@@ -415,6 +423,58 @@ def test_a_stream_outlives_its_replica(server: Server) -> None:
     assert replicas(server.process.pid) != [before]
 
 
+def test_releases_that_come_and_go_fail_no_request(server: Server, release: Release) -> None:
+    """Six of them, by canary and at once, while four clients keep asking."""
+    ledger, over = Ledger(server.store_url), threading.Event()
+    numbers = [passed(ledger, each) for each in (release, chosen(release, ["identity@1"]))]
+    statuses, seen = Counter[int](), Counter[str]()
+
+    def keep_asking(_: int) -> None:
+        while not over.is_set():
+            answer = server.client.post("/v1/predict", json=DIGITS)
+            statuses[answer.status_code] += 1
+            seen[answer.headers[RELEASE_HEADER]] += 1
+
+    def served(number: int) -> bool:
+        answer = server.client.post("/v1/predict", json=DIGITS)
+        return answer.headers[RELEASE_HEADER] == f"{release.sweep}@{number}"
+
+    with ThreadPoolExecutor(4) as clients:
+        asking = [clients.submit(keep_asking, each) for each in range(4)]
+        for step in range(6):
+            number = numbers[step % 2]
+            if step in (2, 5):
+                terms = Terms(share=0.5, requests=20, max_slowdown=100)
+                take(ledger, release.sweep, number, Step.CANARY, terms)
+            else:
+                take(ledger, release.sweep, number, Step.ACTIVE)
+            wait_until(lambda number=number: served(number) and is_settled(ledger, release))
+        take(ledger, release.sweep, numbers[1], Step.ROLLED_BACK)
+        wait_until(lambda: served(numbers[0]))
+        over.set()
+        for each in asking:
+            each.result()
+    assert set(statuses) == {200}
+    assert set(seen) >= {f"{release.sweep}@{number}" for number in numbers}
+    ledger.close()
+
+
+def is_settled(ledger: Ledger, release: Release) -> bool:
+    return ledger.line(release.sweep).canary is None
+
+
+def test_a_replica_that_hangs_is_replaced_and_fails_no_request(server: Server) -> None:
+    """Its process is stopped, so that it neither answers nor dies."""
+    (before,) = replicas(server.process.pid)
+    os.kill(before, signal.SIGSTOP)
+    with ThreadPoolExecutor(4) as threads:
+        asked = threads.map(
+            lambda _: server.client.post("/v1/predict", json=DIGITS, timeout=300), range(4)
+        )
+        assert {answer.status_code for answer in asked} == {200}
+    assert replicas(server.process.pid) != [before]
+
+
 def test_ctrl_c_ends_it_cleanly(server: Server) -> None:
     server.process.send_signal(signal.SIGINT)
     assert server.process.wait(60) == 0
@@ -463,6 +523,13 @@ def free_port() -> int:
                 continue
             return port
     raise RuntimeError("no free port")
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def wait_for(log: Path, text: str, process: subprocess.Popen[str]) -> None:
