@@ -7,6 +7,7 @@ down here; anything else in them is refused.
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shlex
@@ -23,13 +24,16 @@ import kubernetes_validate
 import pytest
 import ray
 import yaml
+from ray.serve.schema import ServeDeploySchema
 from typer.main import get_command
 
 from orchestrator.cli import app
+from orchestrator.serving.app import ANALYST, CONDUCTOR, ENGINE, INGRESS
+from orchestrator.serving.declared import Declared
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "orchestrator" / "deploy"
-MANIFESTS = ("raycluster.yaml", "rayjob.yaml")
+MANIFESTS = ("raycluster.yaml", "rayjob.yaml", "rayservice.yaml")
 KUBERNETES = "1.31"
 
 
@@ -66,7 +70,10 @@ JOB = strict(
     shutdownAfterJobFinishes={"type": "boolean"},
     ttlSecondsAfterFinished=COUNT,
 )
-KUBERAY = {"RayCluster": CLUSTER, "RayJob": JOB}
+SERVICE = strict({"serveConfigV2": TEXT, "rayClusterConfig": CLUSTER})
+KUBERAY = {"RayCluster": CLUSTER, "RayJob": JOB, "RayService": SERVICE}
+INSIDE = {"RayJob": "rayClusterSpec", "RayService": "rayClusterConfig"}
+"""Where a cluster stands in what makes one."""
 
 
 def documents(name: str) -> list[dict[str, Any]]:
@@ -78,7 +85,8 @@ def clusters() -> Iterator[dict[str, Any]]:
     for name in MANIFESTS:
         for document in documents(name):
             if document["kind"] in KUBERAY:
-                yield document["spec"].get("rayClusterSpec", document["spec"])
+                inside = INSIDE.get(document["kind"])
+                yield document["spec"][inside] if inside else document["spec"]
 
 
 def groups() -> Iterator[dict[str, Any]]:
@@ -150,6 +158,29 @@ def test_the_job_runs_a_command_that_exists() -> None:
     [container] = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"]
     folders = [mount["mountPath"] for mount in container["volumeMounts"]]
     assert str(parsed.params["file"].parent) in folders
+
+
+def test_what_is_served_is_declared_as_ray_serve_reads_it() -> None:
+    """And its deployments are those of the application, with the arguments that it takes."""
+    [declared] = documents("serve.yaml")
+    schema = ServeDeploySchema.model_validate(declared)
+    [application] = schema.applications
+    module, name = application.import_path.split(":")
+    assert callable(getattr(importlib.import_module(module), name))
+    assert Declared.model_validate(application.args)
+    assert {each.name for each in application.deployments} <= {ENGINE, ANALYST, CONDUCTOR, INGRESS}
+    service = documents("rayservice.yaml")[1]["spec"]
+    assert yaml.safe_load(service["serveConfigV2"]) == declared
+    ports = [
+        port["containerPort"]
+        for group in (
+            service["rayClusterConfig"]["headGroupSpec"],
+            *service["rayClusterConfig"]["workerGroupSpecs"],
+        )
+        for container in group["template"]["spec"]["containers"]
+        for port in container["ports"]
+    ]
+    assert ports.count(schema.http_options.port) == 2  # a proxy on every node
 
 
 def test_the_ray_up_file_follows_rays_schema() -> None:
