@@ -1,4 +1,4 @@
-"""Commands for releases: ``release``, ``releases``, ``rollout``, ``rollback``."""
+"""Commands for releases: ``release``, ``releases``, ``rollout``, ``rollback``, ``size``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Who = Annotated[str | None, typer.Option("--by", help="Default: USER@HOST.")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (release, releases, rollout, rollback):
+    for command in (release, releases, rollout, rollback, size):
         app.command()(command)
 
 
@@ -128,6 +128,26 @@ def rollback(sweep: Sweep, why: Why = "", who: Who = None, store: StoreUrl = Non
         left = "the unreleased frontier" if active is None else f"{sweep}@{active}"
         log(f"{sweep}@{entry.number} is rolled back; {left} is served")
         office.reflect(sweep)
+
+
+def size(
+    name: Annotated[str, typer.Argument(metavar="SWEEP[@NUMBER]", help="Default: the newest.")],
+    per_second: Annotated[float, typer.Option(help="Requests that come in a second.")],
+    utilisation: Annotated[
+        float, typer.Option(help="Share of the time that a replica is to work.")
+    ] = 0.6,
+    as_json: Json = False,
+    store: StoreUrl = None,
+) -> None:
+    """How many replicas a load takes, by the release's own measured times and bytes."""
+    from dashboards.size_tables import sizes_table
+    from orchestrator.releases.sizing import sizes
+
+    with _office(store) as office:
+        sweep, number = office.named(name)
+        release = office.ledger.release(sweep, number).release
+    rows = [each.as_row for each in sizes(release, per_second, utilisation)]
+    show_rows(as_json, rows, lambda: sizes_table(rows, per_second))
 
 
 @contextmanager

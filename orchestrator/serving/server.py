@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import ssl
@@ -25,6 +26,7 @@ from store.releases.release import Release
 
 START_SECONDS = 120.0
 """How long the server may take until it is healthy, once its models are loaded."""
+HA_PROXY = "RAY_SERVE_ENABLE_HA_PROXY"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _QUIET = {"log_level": "ERROR", "enable_access_log": False}
 
@@ -57,6 +59,11 @@ class Address:
         """Raise ValueError for what strangers could reach without a key, and for missing files."""
         if self.keys is None and self.host not in LOOPBACK:
             raise ValueError(f"whoever reaches {self.host} could ask: it takes API keys")
+        if self.keys is None and os.environ.get(HA_PROXY) == "1":
+            raise ValueError(
+                f"{HA_PROXY}=1 makes Ray Serve listen on all interfaces: give --require-keys, or "
+                f"unset it"
+            )
         if self.keys is not None and not KeyFile(self.keys).read():
             raise ValueError(
                 f"there are no API keys in {self.keys}; make one with `paretoken keys add TENANT`"

@@ -500,6 +500,12 @@ def test_strangers_are_let_in_by_key_alone(release, tmp_path, host) -> None:
         serve_sweep(release, url, Address(host, 8000))
 
 
+def test_a_proxy_that_listens_everywhere_takes_keys(release, monkeypatch) -> None:
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")
+    with pytest.raises(ValueError, match="listen on all interfaces: give --require-keys"):
+        serve_sweep(release, "sqlite:///unused.db", Address())
+
+
 def test_a_certificate_that_is_none_is_one_clear_error(release, tmp_path) -> None:
     for name in ("certificate.pem", "key.pem"):
         (tmp_path / name).write_text("none")
