@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -26,8 +27,10 @@ from orchestrator.commands import reproduce as reproduce_command
 from orchestrator.commands.console import (
     File,
     Json,
+    LatencyMs,
     Maximum,
     Minimum,
+    MinQuality,
     StoreUrl,
     Sweep,
     Workload,
@@ -251,9 +254,12 @@ def serve(
     ] = False,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate, in PEM format.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key.")] = None,
+    latency_ms: LatencyMs = None,
+    min_quality: MinQuality = None,
     store: StoreUrl = None,
 ) -> None:
     """Answer requests from the sweep's frontier, each within its budget."""
+    from orchestrator.keys import ServiceLevel
     from orchestrator.serving import TLS, address_for, release_of, serve_sweep
 
     if (tls_cert is None) != (tls_key is None):
@@ -261,7 +267,9 @@ def serve(
     tls = TLS(tls_cert, tls_key) if tls_cert and tls_key else None
     with open_store(store) as opened:
         release = release_of(opened, sweep)
-    serve_sweep(release, opened.url, address_for(opened.url, host, port, tls, require_keys))
+    level = ServiceLevel(latency_ms=latency_ms, min_quality=min_quality)
+    address = replace(address_for(opened.url, host, port, tls, require_keys), level=level)
+    serve_sweep(release, opened.url, address)
 
 
 @app.command()

@@ -29,6 +29,28 @@ PER_MINUTE: Final = 600
 Tenant = Annotated[str, Field(pattern=r"^[\w.@-]{1,100}$")]
 
 
+class ServiceLevel(BaseModel):
+    """What a tenant is promised where it leaves the choice of a point to the server."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latency_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """99 of 100 answers come within so many milliseconds, at the price of quality."""
+    min_quality: Annotated[float, Field(ge=0, le=1)] | None = None
+    """No point with a lower measured quality answers."""
+
+    def or_else(self, other: ServiceLevel) -> ServiceLevel:
+        """This one, with the other's numbers where it has none."""
+        return ServiceLevel(
+            latency_ms=other.latency_ms if self.latency_ms is None else self.latency_ms,
+            min_quality=other.min_quality if self.min_quality is None else self.min_quality,
+        )
+
+
+UNPROMISED: Final = ServiceLevel()
+"""The best point answers, however long that takes."""
+
+
 class Key(BaseModel):
     """What is kept of a key."""
 
@@ -42,6 +64,7 @@ class Key(BaseModel):
     created: datetime
     per_minute: Annotated[int, Field(ge=1)]
     """Requests that the tenant may send in a minute."""
+    level: ServiceLevel = UNPROMISED
 
 
 _KEYS: Final = TypeAdapter(list[Key])
@@ -67,7 +90,9 @@ class KeyFile:
         except ValidationError:
             raise ValueError(f"{self._path} is not a file of API keys") from None
 
-    def add(self, tenant: str, per_minute: int = PER_MINUTE) -> str:
+    def add(
+        self, tenant: str, per_minute: int = PER_MINUTE, level: ServiceLevel = UNPROMISED
+    ) -> str:
         """A new key, which nobody can read again later. Raises ValueError for a bad name."""
         secret = PREFIX + secrets.token_urlsafe(32)
         try:
@@ -77,6 +102,7 @@ class KeyFile:
                 digest=digest(secret),
                 created=datetime.now(UTC),
                 per_minute=per_minute,
+                level=level,
             )
         except ValidationError:
             raise ValueError(

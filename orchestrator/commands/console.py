@@ -35,6 +35,18 @@ Minimum = Annotated[
     list[str] | None,
     typer.Option("--min", metavar="METRIC=VALUE", help="Floor, e.g. quality=0.95."),
 ]
+LatencyMs = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001,
+        help="Answer within so many milliseconds, 99 times of 100, where requests leave the choice "
+        "of a point to the server: under load, cheaper points answer.",
+    ),
+]
+MinQuality = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="The quality below which no such request is answered."),
+]
 
 
 def pairs(option: str, texts: Sequence[str] | None) -> dict[str, float]:

@@ -7,8 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.commands.console import Json, StoreUrl, log, show_rows, store_url
-from orchestrator.keys import PER_MINUTE, KeyFile, keys_file
+from orchestrator.commands.console import (
+    Json,
+    LatencyMs,
+    MinQuality,
+    StoreUrl,
+    log,
+    show_rows,
+    store_url,
+)
+from orchestrator.keys import PER_MINUTE, KeyFile, ServiceLevel, keys_file
 
 group = typer.Typer(help="API keys of `paretoken serve`.", no_args_is_help=True)
 
@@ -24,11 +32,14 @@ def add(
     per_minute: Annotated[
         int, typer.Option(min=1, help="Requests that the tenant may send in a minute.")
     ] = PER_MINUTE,
+    latency_ms: LatencyMs = None,
+    min_quality: MinQuality = None,
     store: StoreUrl = None,
 ) -> None:
     """Print a new key. It is kept as a hash: nobody can show it again."""
     file = keys_file(store_url(store))
-    typer.echo(KeyFile(file).add(tenant, per_minute))
+    level = ServiceLevel(latency_ms=latency_ms, min_quality=min_quality)
+    typer.echo(KeyFile(file).add(tenant, per_minute, level))
     log(f"a new key of {tenant}; its hash is in {file}")
 
 
@@ -40,6 +51,8 @@ def list_(as_json: Json = False, store: StoreUrl = None) -> None:
             "key": key.id,
             "tenant": key.tenant,
             "per_minute": key.per_minute,
+            "latency_ms": key.level.latency_ms,
+            "min_quality": key.level.min_quality,
             "created": key.created.isoformat(timespec="seconds"),
         }
         for key in KeyFile(keys_file(store_url(store))).read()
@@ -51,10 +64,10 @@ def _table(rows: Sequence[dict[str, Any]]) -> Any:
     from rich.table import Table
 
     table = Table(box=None)
-    for name in ("key", "tenant", "per_minute", "created"):
-        table.add_column(name.replace("_", " "), no_wrap=True)
+    for name in ("key", "tenant", "per minute", "latency (ms)", "min quality", "created"):
+        table.add_column(name, no_wrap=True)
     for row in rows:
-        table.add_row(*map(str, row.values()))
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
     return table if rows else "No keys: paretoken keys add TENANT"
 
 

@@ -14,6 +14,8 @@ from typing import Any
 from ray import serve
 from starlette.types import ASGIApp
 
+from orchestrator.keys import UNPROMISED, ServiceLevel
+from orchestrator.serving.auto import Auto
 from orchestrator.serving.front import build_front
 from orchestrator.serving.http import build_http
 from orchestrator.serving.plan import Served
@@ -27,11 +29,14 @@ CONDUCTOR = "conductor"
 INGRESS = "ingress"
 
 
-def build_app(release: Release, store_url: str, keys: Path | None = None) -> serve.Application:
+def build_app(
+    release: Release, store_url: str, keys: Path | None = None, level: ServiceLevel = UNPROMISED
+) -> serve.Application:
     """The application that answers HTTP requests, and questions to the release's sweep.
 
     It serves what the sweep's ledger says, and ``release`` while that names nothing. With ``keys``,
-    a file of API keys, nobody else is let in.
+    a file of API keys, nobody else is let in. ``level`` is promised to whoever's key promises
+    nothing else.
     Raises ValueError where code, data or weights are not those that were measured.
     """
     # The ingress' process imports this module and does without torch.
@@ -65,21 +70,24 @@ def build_app(release: Release, store_url: str, keys: Path | None = None) -> ser
         max_ongoing_requests=256,
         max_surge_percent=100,
     )
-    return ingress.bind(engine, analyst, conductor, keys)
+    return ingress.bind(engine, analyst, conductor, keys, level)
 
 
 class Ingress:
     """Ray Serve's side of :func:`build_front` and :func:`build_http`."""
 
-    def __init__(self, engine: Any, analyst: Any, conductor: Any, keys: Path | None) -> None:
+    def __init__(
+        self, engine: Any, analyst: Any, conductor: Any, keys: Path | None, level: ServiceLevel
+    ) -> None:
         self._engine = RetryingEngine(engine)
         self._analyst = RetryingAnalyst(analyst)
         self._conductor = RetryingConductor(conductor)
         self._keys = keys
+        self._auto = Auto(level)
 
     # Ray Serve's name for it; called once in the ingress' process.
     def __serve_build_asgi_app__(self) -> ASGIApp:
         def build(served: Served) -> ASGIApp:
-            return build_http(served.release, self._engine, self._analyst)
+            return build_http(served.release, self._engine, self._analyst, self._auto)
 
         return build_front(build, self._conductor.beat, self._keys)

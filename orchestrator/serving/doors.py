@@ -5,17 +5,30 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from orchestrator.keys import Key, Keyring
+from orchestrator.keys import UNPROMISED, Key, Keyring, ServiceLevel
 from orchestrator.serving.refusals import problem
 
 OPEN_PATHS: Final = ("/healthz",)
 """Whoever watches over processes has no key."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, and what they were promised."""
+
+    tenant: str = ""
+    level: ServiceLevel = UNPROMISED
+
+
+CALLER: Final[ContextVar[Caller]] = ContextVar("caller", default=Caller())  # noqa: B039 - frozen
+"""Of the current request, where keys are asked for."""
 
 
 class Doors:
@@ -46,6 +59,7 @@ class Doors:
             refusal.headers["retry-after"] = str(math.ceil(seconds))
             await refusal(scope, receive, send)
         else:
+            CALLER.set(Caller(key.tenant, key.level))  # for this request's task alone
             await self._app(scope, receive, send)
 
 

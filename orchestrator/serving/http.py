@@ -12,12 +12,14 @@ from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Query, Response
 
+from orchestrator.serving.auto import Auto, AutoRouter
+from orchestrator.serving.load import Loaded
 from orchestrator.serving.messages import AsyncAnalyst, AsyncEngine, Refusal
 from orchestrator.serving.observed import observation
 from orchestrator.serving.openai_http import OpenAIEndpoints
 from orchestrator.serving.points import documented_headers, headers_of
 from orchestrator.serving.refusals import HANDLERS, BodyLimit, InputsError
-from orchestrator.serving.router import Router, Wish
+from orchestrator.serving.router import Router, Routing, Wish
 from orchestrator.serving.schemas import (
     Answers,
     ConfigurationCard,
@@ -39,15 +41,23 @@ MAX_RESAMPLES = 5_000
 """More take minutes; the command line has no such limit."""
 
 
-def build_http(release: Release, engine: AsyncEngine, analyst: AsyncAnalyst) -> FastAPI:
-    """The application that answers for ``release`` with ``engine``, and questions to its sweep."""
+def build_http(
+    release: Release, engine: AsyncEngine, analyst: AsyncAnalyst, auto: Auto | None = None
+) -> FastAPI:
+    """The application that answers for ``release`` with ``engine``, and questions to its sweep.
+
+    ``auto`` is what it shares with the other releases of one engine.
+    """
+    auto = auto or Auto()
+    auto.load.know(release)
+    router, engine = AutoRouter(Router(release), auto), Loaded(engine, auto.load)
     api = FastAPI(
         title="Paretoken",
         description=f"The Pareto frontier of sweep `{release.sweep}`, chosen by budget.",
         version="1",
         redirect_slashes=False,
     )
-    endpoints = Endpoints(release, engine, analyst)
+    endpoints = Endpoints(release, router, engine, analyst)
     api.add_api_route("/healthz", endpoints.health, responses=_problems(503))
     api.add_api_route("/v1/frontier", endpoints.frontier, responses=_problems(404, 422))
     api.add_api_route(
@@ -63,7 +73,7 @@ def build_http(release: Release, engine: AsyncEngine, analyst: AsyncAnalyst) -> 
         methods=["POST"],
         responses=_problems(400, 404, 413, 422, 503),
     )
-    OpenAIEndpoints(release, engine).add_to(api)
+    OpenAIEndpoints(release, router, engine).add_to(api)
     api.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     for error, handler in HANDLERS.items():
         api.add_exception_handler(error, handler)
@@ -82,11 +92,13 @@ _ASK: dict[str, Any] = {
 class Endpoints:
     """One method per path."""
 
-    def __init__(self, release: Release, engine: AsyncEngine, analyst: AsyncAnalyst) -> None:
+    def __init__(
+        self, release: Release, router: Routing, engine: AsyncEngine, analyst: AsyncAnalyst
+    ) -> None:
         self._release = release
+        self._router = router
         self._engine = engine
         self._analyst = analyst
-        self._router = Router(release)
         self._asking = asyncio.Lock()
         self._health: tuple[float, int] | None = None
 
@@ -118,8 +130,9 @@ class Endpoints:
     async def predict(self, request: PredictRequest, response: Response) -> Prediction:
         """Answer one example with the best configuration within the budget.
 
-        With `max_cost`, or no budget at all, the best quality that fits; with `min_quality` alone,
-        the cheapest that reaches it; with `configuration`, exactly that one.
+        With `max_cost` the best quality that fits; with `min_quality` alone, the cheapest that
+        reaches it; with `configuration`, exactly that one. With none of them the best quality, or
+        the best that the server can answer within the latency that it promises.
         """
         route = self._router.route(
             Wish(request.workload, request.configuration, request.max_cost, request.min_quality)

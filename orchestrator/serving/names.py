@@ -9,7 +9,7 @@ from methods.naming import unknown
 from orchestrator.serving.messages import TextCard
 from orchestrator.serving.openai_schemas import ModelCard, Request
 from orchestrator.serving.points import AUTO, point_name
-from orchestrator.serving.router import Route, Router, UnknownNameError, UnroutableError, Wish
+from orchestrator.serving.router import Route, Routing, UnknownNameError, UnroutableError, Wish
 from orchestrator.serving.schemas import ConfigurationCard
 from store.releases.release import Configuration, Release, Workload
 
@@ -17,8 +17,8 @@ from store.releases.release import Configuration, Release, Workload
 class Names:
     """Which point a model's name means."""
 
-    def __init__(self, release: Release, cards: Mapping[str, TextCard]) -> None:
-        self._router = Router(release)
+    def __init__(self, release: Release, router: Routing, cards: Mapping[str, TextCard]) -> None:
+        self._router = router
         self._cards = cards
         self._workloads = {
             w.name: w for w in release.workloads if w.configurations[0].trial in cards

@@ -27,6 +27,7 @@ from orchestrator.serving.openai_schemas import (
 )
 from orchestrator.serving.points import documented_headers, headers_of
 from orchestrator.serving.refusals import InputsError
+from orchestrator.serving.router import Routing
 from store.releases.release import Release
 
 SSE = "text/event-stream"
@@ -35,8 +36,9 @@ SSE = "text/event-stream"
 class OpenAIEndpoints:
     """One method per path."""
 
-    def __init__(self, release: Release, engine: AsyncEngine) -> None:
+    def __init__(self, release: Release, router: Routing, engine: AsyncEngine) -> None:
         self._release = release
+        self._router = router
         self._engine = engine
         self._names: Names | None = None
 
@@ -79,7 +81,7 @@ class OpenAIEndpoints:
 
     async def _known(self) -> Names:
         if self._names is None:
-            self._names = Names(self._release, await self._engine.text_cards())
+            self._names = Names(self._release, self._router, await self._engine.text_cards())
         return self._names
 
     async def _answer(self, request: Request, shape: Shape) -> Response:

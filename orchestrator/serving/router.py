@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from methods.naming import unknown
 from orchestrator.serving.budget import Budget, cost_of, nearest
@@ -46,6 +47,11 @@ class Wish:
     max_cost: float | Mapping[str, float] | None = None
     min_quality: float | None = None
 
+    @property
+    def is_free(self) -> bool:
+        """Whether the choice of a point is left to the server."""
+        return self.configuration is None and self.max_cost is None and self.min_quality is None
+
 
 @dataclass(frozen=True)
 class Route:
@@ -53,6 +59,18 @@ class Route:
 
     workload: Workload
     configuration: Configuration
+
+
+class Routing(Protocol):
+    """Who says which configuration answers."""
+
+    def workloads(self, name: str | None = None) -> list[Workload]:
+        """All workloads, or the one of that name. Raises UnknownNameError."""
+        ...
+
+    def route(self, wish: Wish) -> Route:
+        """The configuration for a wish. Raises as :meth:`Router.route`."""
+        ...
 
 
 class Router:

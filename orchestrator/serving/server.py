@@ -20,7 +20,7 @@ from ray import serve
 from ray.serve.config import HTTPOptions
 
 from orchestrator.cluster.connection import cluster
-from orchestrator.keys import KeyFile, keys_file
+from orchestrator.keys import UNPROMISED, KeyFile, ServiceLevel, keys_file
 from orchestrator.serving.app import build_app
 from store.releases.release import Release
 
@@ -48,6 +48,8 @@ class Address:
     tls: TLS | None = None
     keys: Path | None = None
     """A file of API keys; None lets everybody in."""
+    level: ServiceLevel = UNPROMISED
+    """What is promised to callers whose key promises nothing else."""
 
     @property
     def url(self) -> str:
@@ -111,7 +113,7 @@ def served(release: Release, store_url: str, address: Address) -> Iterator[str]:
     address.require_safe()
     _require_free(address.host, address.port)
     # what is wrong with the release is said before Ray starts
-    app = build_app(release, store_url, address.keys)
+    app = build_app(release, store_url, address.keys, address.level)
     with cluster():
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
         serve.start(http_options=_options(address), logging_config=_QUIET)

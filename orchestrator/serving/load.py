@@ -1,0 +1,136 @@
+"""How much work is under way in a server, and how long each point takes here and now.
+
+What a point takes is measured, in the server's own traffic, as its share of the time in which the
+models were busy: from the answer before it, or from its own start where nothing was under way, to
+its own answer. Waiting is no part of it, and answers that shared a forward pass share its time, so
+that the sum over everything under way is when the last of it will be answered.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any, Final
+
+from orchestrator.serving.messages import (
+    Answer,
+    AsyncEngine,
+    Continuation,
+    Event,
+    Refusal,
+    TextCard,
+)
+from store.releases.release import Configuration, Release
+
+_MEMORY: Final = 20
+"""Answers over which a point's seconds are averaged; older ones fade."""
+_UNTIMED_SECONDS: Final = 0.01
+"""What the uncompressed model is taken to need where its latency was not measured."""
+
+
+@dataclass
+class _Pace:
+    """What one point takes."""
+
+    measured: float
+    """Seconds, by the trial that measured it."""
+    seconds: float = math.nan
+    answers: int = 0
+
+    def note(self, seconds: float) -> None:
+        weight = 1 / min(self.answers + 1, _MEMORY)
+        known = seconds if self.answers == 0 else self.seconds
+        self.seconds = known + weight * (seconds - known)
+        self.answers += 1
+
+
+@dataclass
+class Load:
+    """Of one server. For one thread, or one event loop."""
+
+    clock: Callable[[], float] = time.monotonic
+    _paces: dict[str, _Pace] = field(default_factory=dict)
+    _under_way: Counter[str] = field(default_factory=Counter)
+    _last_answer: float = -math.inf
+
+    def know(self, release: Release) -> None:
+        """A release is served, perhaps besides others."""
+        for configuration in (c for w in release.workloads for c in w.configurations):
+            self._paces.setdefault(configuration.trial, _Pace(_measured_seconds(configuration)))
+
+    def begin(self, trial: str) -> float:
+        """A request starts; returns when, for :meth:`end`."""
+        self._under_way[trial] += 1
+        return self.clock()
+
+    def end(self, trial: str, started: float, is_answered: bool = True) -> None:
+        """It is over; what was not answered says nothing about how long answers take."""
+        self._under_way[trial] -= 1
+        if is_answered:
+            now = self.clock()
+            self._paces[trial].note(now - max(started, self._last_answer))
+            self._last_answer = now
+
+    @contextmanager
+    def under_way(self, trial: str) -> Iterator[None]:
+        """Around one request."""
+        started, is_answered = self.begin(trial), False
+        try:
+            yield
+            is_answered = True
+        finally:
+            self.end(trial, started, is_answered)
+
+    @property
+    def backlog(self) -> float:
+        """Seconds until everything that is under way is answered."""
+        return sum(count * self.seconds(trial) for trial, count in self._under_way.items())
+
+    def seconds(self, trial: str) -> float:
+        """What one answer takes; of points not asked yet, by those that were."""
+        pace = self._paces[trial]
+        if pace.answers:
+            return pace.seconds
+        asked = [p.seconds / p.measured for p in self._paces.values() if p.answers]
+        return pace.measured * (fmean(asked) if asked else 1.0)
+
+
+def _measured_seconds(configuration: Configuration) -> float:
+    """For one example."""
+    measured = configuration.measured
+    if measured.latency is None or measured.baseline_seconds is None:
+        return _UNTIMED_SECONDS * measured.flops
+    return measured.latency * measured.baseline_seconds / configuration.spec.measure.batch
+
+
+class Loaded:
+    """An engine whose load is known."""
+
+    def __init__(self, engine: AsyncEngine, load: Load) -> None:
+        self._engine = engine
+        self._load = load
+
+    async def predict(self, trial: str, inputs: dict[str, Any]) -> Answer | Refusal:
+        """Answer one example. Raises UnavailableError."""
+        with self._load.under_way(trial):
+            return await self._engine.predict(trial, inputs)
+
+    async def complete(self, trial: str, continuation: Continuation) -> AsyncIterator[Event]:
+        """Pieces, then an ending; or a refusal. Raises UnavailableError."""
+        with self._load.under_way(trial):
+            async with aclosing(self._engine.complete(trial, continuation)) as events:  # type: ignore[type-var]
+                async for event in events:
+                    yield event
+
+    async def probe(self) -> int:
+        """Run every model once; returns their number. Raises UnavailableError."""
+        return await self._engine.probe()
+
+    async def text_cards(self) -> Mapping[str, TextCard]:
+        """Of the trials whose models go on from prompts. Raises UnavailableError."""
+        return await self._engine.text_cards()
