@@ -58,7 +58,7 @@ class Auto:
             share = CLIMB if is_better and backlog > 0 else STAY
             if expected <= share * objective:
                 return configuration
-        return min(ranked, key=lambda c: self.load.seconds(c.trial))
+        return min(ranked, key=lambda c: self.load.usual_seconds(c.trial))
 
 
 class AutoRouter:

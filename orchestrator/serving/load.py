@@ -27,26 +27,36 @@ from orchestrator.serving.messages import (
 )
 from store.releases.release import Configuration, Release
 
-_MEMORY: Final = 20
-"""Answers over which a point's seconds are averaged; older ones fade."""
+_RECENT: Final = 50
+"""Answers over which the server's own slowness is averaged; older ones fade."""
+_MANY: Final = 200
+"""The same for what points take beside each other, which does not change with the load."""
 _UNTIMED_SECONDS: Final = 0.01
 """What the uncompressed model is taken to need where its latency was not measured."""
 
 
 @dataclass
 class _Pace:
-    """What one point takes."""
+    """What one point takes on an undisturbed server."""
 
     measured: float
-    """Seconds, by the trial that measured it."""
-    seconds: float = math.nan
+    """By the trial that measured the point."""
+    seconds: float
     answers: int = 0
 
+    @classmethod
+    def of(cls, configuration: Configuration) -> _Pace:
+        """As its trial measured it, for one example."""
+        measured, seconds = configuration.measured, _UNTIMED_SECONDS * configuration.measured.flops
+        if measured.latency is not None and measured.baseline_seconds is not None:
+            batch = configuration.spec.measure.batch
+            seconds = measured.latency * measured.baseline_seconds / batch
+        return cls(seconds, seconds)
+
     def note(self, seconds: float) -> None:
-        weight = 1 / min(self.answers + 1, _MEMORY)
-        known = seconds if self.answers == 0 else self.seconds
-        self.seconds = known + weight * (seconds - known)
+        """Of one answer; what the trial measured counts as one, too."""
         self.answers += 1
+        self.seconds += (seconds - self.seconds) / min(self.answers + 1, _MANY)
 
 
 @dataclass
@@ -57,11 +67,13 @@ class Load:
     _paces: dict[str, _Pace] = field(default_factory=dict)
     _under_way: Counter[str] = field(default_factory=Counter)
     _last_answer: float = -math.inf
+    _slowness: float = 1.0
+    """What answers take at the moment, over what they usually take."""
 
     def know(self, release: Release) -> None:
         """A release is served, perhaps besides others."""
         for configuration in (c for w in release.workloads for c in w.configurations):
-            self._paces.setdefault(configuration.trial, _Pace(_measured_seconds(configuration)))
+            self._paces.setdefault(configuration.trial, _Pace.of(configuration))
 
     def begin(self, trial: str) -> float:
         """A request starts; returns when, for :meth:`end`."""
@@ -73,7 +85,7 @@ class Load:
         self._under_way[trial] -= 1
         if is_answered:
             now = self.clock()
-            self._paces[trial].note(now - max(started, self._last_answer))
+            self._note(self._paces[trial], now - max(started, self._last_answer))
             self._last_answer = now
 
     @contextmanager
@@ -92,20 +104,24 @@ class Load:
         return sum(count * self.seconds(trial) for trial, count in self._under_way.items())
 
     def seconds(self, trial: str) -> float:
-        """What one answer takes; of points not asked yet, by those that were."""
+        """What one answer takes at the moment."""
+        return self._slowness * self.usual_seconds(trial)
+
+    def usual_seconds(self, trial: str) -> float:
+        """What it takes beside other points, whatever the moment.
+
+        Of points not asked yet, by those that were.
+        """
         pace = self._paces[trial]
         if pace.answers:
             return pace.seconds
         asked = [p.seconds / p.measured for p in self._paces.values() if p.answers]
         return pace.measured * (fmean(asked) if asked else 1.0)
 
-
-def _measured_seconds(configuration: Configuration) -> float:
-    """For one example."""
-    measured = configuration.measured
-    if measured.latency is None or measured.baseline_seconds is None:
-        return _UNTIMED_SECONDS * measured.flops
-    return measured.latency * measured.baseline_seconds / configuration.spec.measure.batch
+    def _note(self, pace: _Pace, seconds: float) -> None:
+        """A moment's slowness is that of all points: those not asked now are slower, too."""
+        self._slowness += (seconds / pace.seconds - self._slowness) / _RECENT
+        pace.note(seconds / self._slowness)
 
 
 class Loaded:

@@ -169,21 +169,41 @@ def test_a_points_seconds_are_its_share_of_the_time_the_models_were_busy(release
     slow, fast = (c.trial for c in served.configurations)
     load.know(Release(sweep="simulated", workloads=(served,)))
     assert load.seconds(fast) == load.seconds(slow) / 2
-    started = [load.begin(slow) for _ in range(4)]
-    assert load.backlog == 4 * load.seconds(slow)
-    now = 2.0
-    for start in started:  # one forward pass for all four
-        load.end(slow, start)
-    assert load.seconds(slow) == pytest.approx(0.5)
-    assert load.seconds(fast) == pytest.approx(0.25)  # never asked: by those that were
-    now = 10.0
-    start = load.begin(fast)
-    now = 10.3
-    load.end(fast, start)
-    assert load.seconds(fast) == pytest.approx(0.3)
-    load.end(fast, load.begin(fast), is_answered=False)
-    assert load.seconds(fast) == pytest.approx(0.3)
+    for _ in range(100):
+        started = [load.begin(slow) for _ in range(4)]
+        assert load.backlog == pytest.approx(4 * load.seconds(slow))
+        now += 2.0
+        for start in started:  # one forward pass for all four
+            load.end(slow, start)
+        now += 7.0  # nobody asks
+    assert load.seconds(slow) == pytest.approx(0.5, rel=0.1)
+    assert load.seconds(fast) == pytest.approx(0.25, rel=0.1)  # never asked
+    load.end(slow, load.begin(slow), is_answered=False)
+    assert load.seconds(slow) == pytest.approx(0.5, rel=0.1)
     assert load.backlog == 0
+
+
+def test_what_slows_one_point_down_slows_all_and_each_keeps_its_place(release) -> None:
+    now = 0.0
+    load, served = Load(clock=lambda: now), frontier(release, [0.9, 0.8])
+    slow, fast = (c.trial for c in served.configurations)
+    load.know(Release(sweep="simulated", workloads=(served,)))
+
+    def ask(trial: str, seconds: float) -> None:
+        nonlocal now
+        started = load.begin(trial)
+        now += seconds
+        load.end(trial, started)
+
+    for _ in range(200):
+        ask(slow, 0.08)
+        ask(fast, 0.02)
+    before = load.seconds(slow)
+    assert before == pytest.approx(0.08, rel=0.1)
+    for _ in range(100):
+        ask(fast, 0.1)  # somebody else needs the machine
+    assert load.seconds(slow) > 3 * before
+    assert load.usual_seconds(fast) < load.usual_seconds(slow) / 2
 
 
 def test_each_tenant_has_the_level_of_its_key(guarded, release) -> None:

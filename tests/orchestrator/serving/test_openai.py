@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -16,6 +17,7 @@ from PIL import Image
 
 from orchestrator.measurement.trial import build_method, open_backbone
 from orchestrator.serving.messages import Answer
+from orchestrator.serving.points import RELEASE_HEADER
 from sweeps.data import dialogues, scenes, source_text, wording
 from tests.orchestrator.serving.pictures import png, shown
 from tests.orchestrator.serving.texts import PROMPT, workload
@@ -222,3 +224,47 @@ def test_hostile_chats_are_refused(client, messages, words) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         client.chat.completions.create(model="auto", messages=messages)
     assert words in refused.value.body["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        b'{"model": "bytes:auto", "prompt": ' + b"[" * 500_000,
+        b'{"model": "bytes:auto", "prompt": ' + b"[" * 900 + b"]" * 900 + b"}",
+        b'{"model": "bytes:auto", "messages": ' + b"[" * 900 + b"]" * 900 + b"}",
+        b'{"model": "bytes:auto", "prompt": "a b", "max_cost": NaN}',
+        b'{"model": "bytes:auto", "prompt": "a b", "max_tokens": Infinity}',
+        b'{"model": "bytes:auto", "prompt": [NaN, 1]}',
+        b'{"model": "bytes:auto", "prompt": "a b", "max_tokens": ' + b"9" * 5000 + b"}",
+        b'{"model": "\\ud800", "prompt": "a b", "messages": []}',
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+def test_malformed_requests_are_refused_in_openais_shape(local_url, path, body) -> None:
+    headers = {"content-type": "application/json"}
+    refused = httpx.post(f"{local_url}{path}", content=body, headers=headers)
+    assert refused.status_code in (400, 404)
+    assert refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/predict", {"workload": "digits", "inputs": {"example": 99}}),
+        ("/v1/predict", {"workload": "digits", "inputs": {"example": 1}, "max_cost": 1e-9}),
+        ("/v1/predict", {"inputs": "none"}),
+        ("/v1/completions", {"model": "bytes:auto", "prompt": ""}),
+        ("/v1/completions", {"model": "bytes:auto", "prompt": "", "stream": True}),
+        ("/v1/completions", {"model": "nobody", "prompt": "a b"}),
+    ],
+)
+def test_a_refusal_names_the_release_and_no_point_for_none_has_answered(
+    local_url, path, body
+) -> None:
+    refused = httpx.post(f"{local_url}{path}", json=body, timeout=60)
+    assert 400 <= refused.status_code < 500
+    assert {name for name in refused.headers if name.startswith("x-paretoken")} == {RELEASE_HEADER}
