@@ -18,10 +18,10 @@ from typing import Any
 from dashboards.progress import Progress, progress
 from dashboards.race_tables import saving
 from dashboards.rows import QUALITY, Row, rows_of
+from orchestrator.engine.driver import Driver, Outcome
 from orchestrator.engine.events import PoolEvent, PoolReport
 from orchestrator.engine.gauges import Gauges
 from orchestrator.engine.leasing import Dead, Leasing
-from orchestrator.engine.measuring import Measuring, Outcome
 from orchestrator.engine.reconciliation import Reconciliation
 from orchestrator.search.searching import Searching, searching
 from store.database import OUTAGE_SECONDS
@@ -160,7 +160,7 @@ def run_sweep(
             with progress(search.planned) as shown:
                 todo = _resume(search, found, dead, shown)
                 listener = _Listener(shown, search, spec.name)
-                run = Measuring(
+                run = Driver(
                     store, spec, search, leases, found, address, shown, listener, pool or {}
                 )
                 outcome = run.run(todo)

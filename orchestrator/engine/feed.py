@@ -1,6 +1,7 @@
-"""Where a pool's trials come from while it runs: a search that looks at results and asks for more.
+"""Where a pool's trials come from while it runs: a search that looks at results and asks for more,
+beside other pools that run trials of the same plan.
 
-A grid needs no feed: all its trials are known beforehand.
+A grid that nobody else runs needs no feed: all its trials are known beforehand, and its own.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from sweeps.timing import TimingSpec
 from sweeps.trial import Head, TrialResult, TrialSpec
 
 
@@ -27,6 +29,14 @@ class Feed(Protocol):
         """By trial id, shorter trials that these can go on from."""
         ...
 
+    def claim(self, specs: Sequence[TrialSpec]) -> Sequence[TrialSpec]:
+        """Those that are this pool's to run from now on; asked shortly before it does."""
+        ...
+
+    def claim_timing(self, spec: TimingSpec) -> bool:
+        """The same of a timing."""
+        ...
+
     def due(self, specs: Sequence[TrialSpec]) -> Sequence[TrialSpec]:
-        """Those that are still to be run here; asked before they are handed out."""
+        """Of claimed ones those that are still to be run here; asked as they are handed out."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from orchestrator.engine.dispatch import Affinity, affinity
@@ -30,10 +30,16 @@ PlaceT = TypeVar("PlaceT", bound=Place)
 class Lane:
     """Timings that wait for a device of their own, in the order given, gathered by model and data.
 
-    Equal specs are one timing.
+    Equal specs are one timing. ``claim`` is asked when a timing's turn has come, whether it is ours
+    to take; those that are not leave the lane.
     """
 
-    def __init__(self, specs: Iterable[TimingSpec] = ()) -> None:
+    def __init__(
+        self,
+        specs: Iterable[TimingSpec] = (),
+        claim: Callable[[TimingSpec], bool] = lambda _: True,
+    ) -> None:
+        self._claim = claim
         self._waiting: dict[Affinity, deque[TimingSpec]] = {}
         self.put_back({spec.id: spec for spec in specs}.values())
 
@@ -55,12 +61,20 @@ class Lane:
         """
         given: list[tuple[PlaceT, TimingSpec]] = []
         for place in sorted(idle, key=lambda place: place.held not in self._waiting):
-            if self._waiting and not place.devices & working:
-                given.append((place, self._take(place.held)))
+            spec = None if place.devices & working else self._take(place.held)
+            if spec is not None:
+                given.append((place, spec))
                 working |= place.devices
         return given
 
-    def _take(self, held: Affinity | None) -> TimingSpec:
+    def _take(self, held: Affinity | None) -> TimingSpec | None:
+        while self._waiting:
+            spec = self._next(held)
+            if self._claim(spec):
+                return spec
+        return None
+
+    def _next(self, held: Affinity | None) -> TimingSpec:
         key = held if held in self._waiting else next(iter(self._waiting))
         spec = self._waiting[key].popleft()
         if not self._waiting[key]:

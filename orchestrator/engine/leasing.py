@@ -1,8 +1,8 @@
 """A driver's side of :mod:`store.sql.leases`: take before measuring, live on, wait for the others.
 
-Drivers that share a store take whole portions of work: whatever a plan, or a search, asks for next.
-What another driver holds is waited for. Its results are taken over when they are in; what it gave
-back, or left behind when it died, is measured here.
+Drivers that share a store take what their workers will soon run, and leave the rest to whoever has
+a worker for it first. What another driver holds is waited for at the end. Its results are taken
+over when they are in; what it gave back, or left behind when it died, is measured here.
 
 A thread keeps the leases while the driver lives, whatever its other threads wait for. A driver that
 was stopped for so long that others took its leases learns it from the next renewal, takes back what
@@ -130,6 +130,12 @@ class Leasing:
         behind = self._leases.mend_mirror(self._me.sweep, others)
         return 0 if others else behind
 
+    def free(self, specs: Sequence[TrialSpec]) -> list[TrialSpec]:
+        """Those that nobody else holds at the moment; the others are waited for."""
+        held = {trial for trial, _ in self.elsewhere((spec.id, THE_TRIAL) for spec in specs)}
+        self.waiting |= {spec.id: spec for spec in specs if spec.id in held}
+        return [spec for spec in specs if spec.id not in held]
+
     def take(self, specs: Sequence[TrialSpec]) -> list[TrialSpec]:
         """Those that are ours to run; the others are waited for."""
         if not specs:
@@ -144,10 +150,9 @@ class Leasing:
         self.waiting |= {trial: spec for trial, spec in by_id.items() if trial not in mine}
         return [spec for trial, spec in by_id.items() if trial in mine]
 
-    def take_timings(self, specs: Sequence[TimingSpec]) -> list[TimingSpec]:
-        """Those that are ours to take."""
-        mine = self._take((spec.trial.id, spec.batch) for spec in specs)
-        return [spec for spec in specs if (spec.trial.id, spec.batch) in mine]
+    def take_timing(self, spec: TimingSpec) -> bool:
+        """Whether it is ours to take."""
+        return bool(self._take([(spec.trial.id, spec.batch)]))
 
     def elsewhere(self, work: Iterable[Work]) -> set[Work]:
         """Those that other drivers hold."""

@@ -53,6 +53,9 @@ JOB_SECONDS = 0.05
 MAX_JOB = 64
 TICK_SECONDS = 0.2
 """How often interrupts and deadlines are looked at when nothing happens."""
+HORIZON_SECONDS = 1.0
+"""How long trials that are claimed at once keep a worker busy; the rest is left to whoever shares
+the plan."""
 LATECOMER_SECONDS = 30.0
 """Workers that are not ready so long after the first one are not waited for."""
 
@@ -83,7 +86,8 @@ def run_pool(
     for on the nodes that come and go.
     ``python`` is the workers' interpreter, in an environment that has this package and the same
     release of Ray; None is that of the cluster.
-    ``feed`` may add trials while the pool runs; it is asked whenever a result is durable.
+    ``feed`` may add trials while the pool runs; it is asked whenever a result is durable, and which
+    trials and timings others run meanwhile.
     ``on_event`` is called in this thread. A trial that runs longer than ``trial_timeout_s`` fails
     as ``timeout`` and costs its worker; one that takes down three workers fails as ``worker-died``;
     an exception that the runner lets out fails as ``bug``. After ``max_seconds`` no trial starts
@@ -107,7 +111,7 @@ def run_pool(
     staffing = staffing or WholeCluster(resources)
     crew = Crew(runner, timer, resources, min(size, staffing.workers(waiting)), python)
     recorder = Recorder(ledger, url)
-    queue = TrialQueue(specs)
+    queue = TrialQueue(specs) if feed is None else TrialQueue(specs, feed.claim)
     pool = _Pool(queue, timings, crew, recorder, staffing, trial_timeout_s, max_seconds, feed)
     return pool.run(on_event)
 
@@ -198,7 +202,8 @@ class _Pool:
         """One timing at a time on each device, and nothing besides."""
         if self._interrupted.is_set():
             return
-        self._lane = Lane(self._timings() if time.monotonic() < self._last_start else ())
+        timings = self._timings() if time.monotonic() < self._last_start else ()
+        self._lane = Lane(timings) if self._feed is None else Lane(timings, self._feed.claim_timing)
         if len(self._lane):
             self._tell(EventKind.LANE_OPENED, timings=len(self._lane))
         while not self._interrupted.is_set() and (self._may_time or self._crew.busy):
@@ -319,7 +324,7 @@ class _Pool:
 
     def _take_for(self, seat: Seat) -> list[TrialSpec]:
         others = [other.held for other in self._crew.seats if other is not seat]
-        return self._queue.take(seat.held, others, self._job_size())
+        return self._queue.take(seat.held, others, self._job_size(), self._horizon())
 
     def _give(self, seat: Seat, specs: list[TrialSpec]) -> None:
         if self._feed is not None:
@@ -353,8 +358,15 @@ class _Pool:
         return short and enough and not suspect
 
     def _job_size(self) -> int:
-        fair = len(self._queue) // (2 * len(self._crew.seats))
-        return max(1, min(MAX_JOB, fair, int(JOB_SECONDS / self._typical_seconds())))
+        return max(1, min(MAX_JOB, self._fair, int(JOB_SECONDS / self._typical_seconds())))
+
+    def _horizon(self) -> int:
+        return max(1, min(self._fair, int(HORIZON_SECONDS / self._typical_seconds())))
+
+    @property
+    def _fair(self) -> int:
+        """Half of what a worker's share of all that waits is."""
+        return len(self._queue) // (2 * len(self._crew.seats))
 
     def _typical_seconds(self) -> float:
         return max(1e-6, median(self._recent)) if self._recent else math.inf

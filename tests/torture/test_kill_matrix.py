@@ -1,6 +1,6 @@
 """A short form of the matrix: one sweep that loses a process of each kind, and then its driver.
 
-Another driver of the same sweep has waited all the while, and goes on.
+Another driver of the same sweep has shared it all the while, and goes on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from store.repository import Store
 from tests.postgres import MortalServer, mortal
 from tests.store.examples import begin, finished, spec
-from tests.torture.battlefield import PATIENCE_SECONDS, Battlefield
+from tests.torture.battlefield import PATIENCE_SECONDS, Battlefield, ended, wait_until
 from tests.torture.kill_matrix import Campaign, instants
 from tests.torture.victims import DatabaseServer, OneProcess, Twin
 
@@ -44,6 +44,25 @@ def test_a_sweep_that_loses_worker_writer_database_and_driver_ends_in_its_twin_a
     strikes = [(0, twin), *zip(moments, victims, strict=True)]
     outcome = Campaign(field, SEED).fight("all", strikes)
     assert outcome.resumed == 1
+
+
+def test_two_drivers_of_one_sweep_share_it_and_run_each_trial_once(
+    tmp_path: Path, llama_folder: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/paretoken.db"
+    field = Battlefield(tmp_path / "field", llama_folder, url, num_seeds=3)
+    with ended(field.start()) as first, ended(field.start()) as second:
+        wait_until(lambda: len(field.workers) == 4)
+        field.open()
+        reports = [field.report(driver) for driver in (first, second)]
+    num_trials = len(field.expected)
+    assert field.attempts == dict.fromkeys(field.expected, 1)
+    assert sum(report["measured"] for report in reports) == num_trials
+    for report in reports:
+        assert report["measured"] >= num_trials / 4, reports
+        assert report["measured"] + report["adopted"] == num_trials
+    field.require_undisturbed_numbers()
+    field.require_tidy_mlflow()
 
 
 def test_a_store_waits_for_its_database_says_so_and_goes_on(

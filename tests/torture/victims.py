@@ -37,9 +37,8 @@ class Driver:
 
 
 class Twin:
-    """The command, while another one waits for it: the first strike starts that, the second kills.
-
-    Where the first one is done by then, the other has seen its results already.
+    """The command, while another one shares its sweep: the first strike starts that, the second
+    kills.
     """
 
     def __init__(self) -> None:
@@ -50,7 +49,8 @@ class Twin:
         if other is None:
             wait_until(lambda: bool(field.drivers) or process.poll() is not None)
             self._other = started = field.start()
-            wait_until(lambda: "waiting for" in field.said(started) or started.poll() is not None)
+            ended = (process, started)
+            wait_until(lambda: len(field.drivers) > 1 or any(p.poll() is not None for p in ended))
             return process
         end(process)
         self._other = None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.engine.dispatch import Affinity, TrialQueue, affinity
+from sweeps.trial import TrialSpec
 from tests.orchestrator.trials import specs
 
 
@@ -55,6 +58,28 @@ def test_a_worker_without_work_of_its_own_helps_where_most_is_left() -> None:
     assert affinity(helped) == many
     [first] = queue.take(None, [many], 1)
     assert affinity(first) == few, "what no worker has begun is not starved"
+
+
+@given(count=st.integers(0, 40), limit=st.integers(1, 5), elsewhere=st.sets(st.integers(0, 39)))
+def test_of_a_shared_plan_no_trial_is_taken_twice_and_little_is_claimed_ahead(
+    count: int, limit: int, elsewhere: set[int]
+) -> None:
+    trials = specs(count, backbones=2)
+    free = {spec.id for spec in trials if spec.seed not in elsewhere}
+    claimed: list[str] = []
+
+    def claim(asked: Sequence[TrialSpec]) -> list[TrialSpec]:
+        ours = [spec for spec in asked if spec.id in free]
+        claimed.extend(spec.id for spec in ours)
+        return ours
+
+    queue = TrialQueue(trials, claim)
+    taken: list[str] = []
+    while found := queue.take(None, [], limit):
+        taken += [spec.id for spec in found]
+        assert elsewhere or claimed == taken
+    assert sorted(taken) == sorted(claimed) == sorted(free)
+    assert not len(queue)
 
 
 def test_trials_that_were_put_back_come_first_and_one_at_a_time() -> None:

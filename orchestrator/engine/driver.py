@@ -1,4 +1,4 @@
-"""Measure what is ours of a sweep, and wait for what other drivers measure of it.
+"""Measure a sweep beside whoever else does, and wait for what the others have still in hand.
 
 No worker waits: where everything that is left is measured elsewhere, this driver has no cluster, or
 gives back what it had on it.
@@ -45,7 +45,7 @@ class Outcome:
 
 
 @dataclass
-class Measuring:
+class Driver:
     """One run of a sweep, from its first trials to its last timing."""
 
     store: Store
@@ -68,14 +68,14 @@ class Measuring:
     def run(self, todo: Sequence[TrialSpec]) -> Outcome:
         """Everything that the search asks for, by whoever comes first to each trial."""
         report = PoolReport(workers=0)
-        mine = self.leases.take(todo)
+        free = self.leases.free(todo)
         while not report.interrupted and time.monotonic() < self._deadline:
-            if mine or self._lane.trials():
-                report += self._pools(mine, self._deadline - time.monotonic())
+            if free or self._lane.trials():
+                report += self._pools(free, self._deadline - time.monotonic())
             if report.interrupted:
                 break
-            mine, report.interrupted = self._wait()
-            if not mine and not self._lane.trials():
+            free, report.interrupted = self._wait()
+            if not free and not self._lane.trials():
                 break
         adopted = Counter(self._adopted.values())
         return Outcome(report, adopted[TrialState.FINISHED], adopted[TrialState.FAILED])
@@ -108,7 +108,7 @@ class Measuring:
                     timings=partial(self._lane.timings, python),
                     max_seconds=deadline - time.monotonic(),
                     on_event=self._note,
-                    feed=_Here(self.search, self.leases, python, waiting),
+                    feed=_Here(self.search, self.leases, self._lane, python, waiting),
                     **self.pool,
                 )
         return report
@@ -128,14 +128,14 @@ class Measuring:
         self.listener(event)
 
     def _wait(self) -> tuple[list[TrialSpec], bool]:
-        """Until something is ours to run, or nobody has anything left; whether interrupted."""
+        """Until there is something to run, or nobody has anything left; whether interrupted."""
         with interrupts() as interrupted:
             while not interrupted.is_set() and time.monotonic() < self._deadline:
                 looked_at = time.monotonic()
-                ours = self._look()
+                free = self._look()
                 awaited = self._awaited()
-                if ours or not awaited:
-                    return ours, False
+                if free or not awaited:
+                    return free, False
                 who = self.leases.awaited(awaited)
                 self.shown.update(note=f"waiting for {who}" if who else "waiting")
                 took = time.monotonic() - looked_at
@@ -143,7 +143,7 @@ class Measuring:
             return [], interrupted.is_set()
 
     def _look(self) -> list[TrialSpec]:
-        """Adopt what others have measured; what is ours to run now."""
+        """Adopt what others have measured; what there is to run now."""
         news = self.leases.look()
         self.found.take_over(news.dead, {spec.id for spec in news.ours})
         if news.dead.drivers:
@@ -153,7 +153,7 @@ class Measuring:
             self._adopted[result.trial_id] = result.state
             self.listener(PoolEvent(EventKind.RECORDED, 0, result.trial_id, result))
             asked += self.search.after(result)
-        return [*news.ours, *self.leases.take(asked)]
+        return [*news.ours, *self.leases.free(asked)]
 
     def _awaited(self) -> set[Work]:
         if self.leases.waiting:
@@ -182,10 +182,14 @@ class _Lane:
         from orchestrator.engine.environments import by_interpreter
 
         there = {trial.id: trial for trial in by_interpreter(self.trials()).get(python, ())}
-        missing = [TimingSpec(there[each], at) for each, at in self._missing() if each in there]
-        mine = self.leases.take_timings(missing)
-        self.tried |= {(spec.trial.id, spec.batch) for spec in mine}
-        return mine
+        return [TimingSpec(there[each], at) for each, at in self._missing() if each in there]
+
+    def claim(self, spec: TimingSpec) -> bool:
+        """Whether the timing is ours to take from now on."""
+        ours = self.leases.take_timing(spec)
+        if ours:
+            self.tried.add((spec.trial.id, spec.batch))
+        return ours
 
     def elsewhere(self) -> set[Work]:
         """Timings that other drivers take."""
@@ -202,23 +206,27 @@ class _Lane:
 
 
 class _Here:
-    """What a search asks for that runs under one interpreter; the rest waits for its pool."""
+    """What a search asks for that runs under one interpreter, and that no other driver runs.
+
+    What needs another interpreter waits for its pool.
+    """
 
     def __init__(
         self,
         search: Searching,
         leases: Leasing,
+        lane: _Lane,
         python: str | None,
         waiting: dict[str | None, list[TrialSpec]],
     ) -> None:
-        self._search, self._leases = search, leases
+        self._search, self._leases, self._lane = search, leases, lane
         self._python, self._waiting = python, waiting
         self.width = search.width
 
     def after(self, result: TrialResult) -> list[TrialSpec]:
         from orchestrator.engine.environments import by_interpreter
 
-        asked = by_interpreter(self._leases.take(self._search.after(result)))
+        asked = by_interpreter(self._search.after(result))
         here = asked.pop(self._python, [])
         for python, specs in asked.items():
             self._waiting.setdefault(python, []).extend(specs)
@@ -226,6 +234,12 @@ class _Here:
 
     def heads(self, specs: Sequence[TrialSpec]) -> Mapping[str, Head]:
         return self._search.heads(specs)
+
+    def claim(self, specs: Sequence[TrialSpec]) -> Sequence[TrialSpec]:
+        return self._leases.take(specs)
+
+    def claim_timing(self, spec: TimingSpec) -> bool:
+        return self._lane.claim(spec)
 
     def due(self, specs: Sequence[TrialSpec]) -> Sequence[TrialSpec]:
         return self._leases.still_ours(specs)
