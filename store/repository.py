@@ -324,10 +324,7 @@ class Store:
             if found is None:
                 return None
             rows = connection.execute(neighbours.planned(found)).all()
-        states: dict[str | None, TrialState | None] = {None: None} | {
-            s.value: s for s in TrialState
-        }
-        return [StoredTrial(*row[:-1], state=states[row[-1]]) for row in rows]  # type: ignore[misc]
+        return list(map(StoredTrial._make, rows))
 
     def trials_of(self, tasks: Iterable[str]) -> list[tuple[Facets, str]]:
         """All trials of these tasks, finished ones first: what tells them apart, and their ids."""

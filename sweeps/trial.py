@@ -54,7 +54,7 @@ class _Hashed(_Frozen):
     @cached_property
     def canonical(self) -> str:
         """Canonical JSON of what can change numbers."""
-        return _canonical(self.model_dump(mode="json", exclude=set(self.not_hashed)))
+        return canonical_json(self.model_dump(mode="json", exclude=set(self.not_hashed)))
 
 
 class Named(_Hashed):
@@ -69,7 +69,7 @@ class Named(_Hashed):
     @cached_property
     def canonical_params(self) -> str:
         """Canonical JSON of the parameters."""
-        return _canonical(self.params)
+        return canonical_json(self.params)
 
 
 class Weights(_Hashed):
@@ -165,7 +165,7 @@ class MeasureSpec(_Hashed):
             "latency_pairs": 3 if self.latency_pairs else 0,
             "latency_batch": self.batch,
         }
-        return _canonical(content if self.quality else content | {"quality": False})
+        return canonical_json(content if self.quality else content | {"quality": False})
 
     @property
     def batch(self) -> int:
@@ -229,10 +229,11 @@ class TrialSpec(_Frozen):
 
 @lru_cache(maxsize=4096)
 def _schedule(schedule: Schedule) -> str:
-    return _canonical(schedule.model_dump(mode="json"))
+    return canonical_json(schedule.model_dump(mode="json"))
 
 
-def _canonical(content: Any) -> str:
+def canonical_json(content: Any) -> str:
+    """JSON with sorted keys and no spaces."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
 

@@ -8,11 +8,11 @@ least, those of the same sweep first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from store.comparison.changes import Spec, axes_changed, conditions_changed
 from store.comparison.nearest import Facets, Neighbours, label
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Planned = tuple[str, str, TrialSpec]
 """Workload, keep label and spec."""
+Key = tuple[str, str, str]
+"""Workload, trial and keep label."""
 
 
 class Fate(StrEnum):
@@ -50,7 +52,8 @@ class StoredTrial(NamedTuple):
     keep_label: str
     position: int
     """In the plan."""
-    state: TrialState | None
+    state: str | None
+    """A :class:`~sweeps.trial.TrialState`, as the database has it."""
 
 
 class Change(NamedTuple):
@@ -71,27 +74,60 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class Difference:
-    """The file's trials in the plan's order, then those that retire."""
+    """What becomes of the file's trials and of those that are stored.
+
+    Most trials of a large plan are in the stored one as they are, and finished: they are counted,
+    and spelt out only when asked for.
+    """
 
     sweep: str
     stored: bool
     """Whether the store knows a sweep of this name."""
-    changes: list[Change]
+    trials: Sequence[Planned]
+    changed: Mapping[int, Change]
+    """What is to tell, by place in the file; the rest is reused as it is."""
+    retired: Sequence[Change]
+
+    @property
+    def unchanged(self) -> int:
+        """How many trials are reused as they are."""
+        return len(self.trials) - len(self.changed)
+
+    @cached_property
+    def changes(self) -> list[Change]:
+        """The file's trials in the plan's order, then those that retire."""
+        why = (_measured_by(self.sweep),)
+        told = (
+            self.changed.get(place) or _change(Fate.REUSED, planned, why)
+            for place, planned in enumerate(self.trials)
+        )
+        return [*told, *self.retired]
 
     def count(self, *fates: Fate) -> int:
         """How many trials have one of these fates."""
-        return sum(change.fate in fates for change in self.changes)
+        told = sum(change.fate in fates for change in (*self.changed.values(), *self.retired))
+        return told + self.unchanged * (Fate.REUSED in fates)
 
 
 @uncollected()
 def difference(store: Store, sweep: str, trials: Sequence[Planned]) -> Difference:
     """What running this plan would do, and why."""
     stored = store.planned_trials(sweep)
-    comparison = _Comparison(store, sweep, trials, stored or [])
-    return Difference(sweep, stored is not None, [*comparison.of_the_file(), *comparison.retired()])
+    places = {(w, spec.id, label): place for place, (w, label, spec) in enumerate(trials)}
+    others = _settle(places, stored or [])
+    told = list(places.values())
+    comparison = _Comparison(store, sweep, trials, told, stored or [], others)
+    changed = dict(zip(told, comparison.of_the_file(), strict=True))
+    return Difference(sweep, stored is not None, trials, changed, list(comparison.retired()))
 
 
-_UNFINISHED: Final = {
+def _settle(places: dict[Key, int], stored: Iterable[StoredTrial]) -> list[StoredTrial]:
+    """Take out the places of what is stored as it is planned, and finished; all other trials."""
+    finished = TrialState.FINISHED.value
+    return [each for each in stored if each.state != finished or places.pop(each[:3], None) is None]
+
+
+_UNFINISHED: Final[dict[str | None, tuple[Fate, tuple[str, ...]]]] = {
     None: (Fate.OPEN, ("planned before, not measured yet",)),
     TrialState.FAILED: (Fate.FAILED, ("failed before",)),
     TrialState.INFEASIBLE: (Fate.IMPOSSIBLE, ("found impossible when it ran",)),
@@ -99,80 +135,90 @@ _UNFINISHED: Final = {
 
 
 class _Comparison:
+    """``told`` are the places in the file of the trials that are not stored as they are."""
+
     def __init__(
-        self, store: Store, sweep: str, trials: Sequence[Planned], stored: Sequence[StoredTrial]
+        self,
+        store: Store,
+        sweep: str,
+        file: Sequence[Planned],
+        told: Sequence[int],
+        stored: Sequence[StoredTrial],
+        others: Sequence[StoredTrial],
     ) -> None:
-        self._store, self._sweep, self._trials = store, sweep, trials
-        self._by_itself = (f"measured by {sweep}",)
-        self._own = {each[:2]: each for each in stored}
-        self._workloads = {trial: workload for workload, trial in self._own}
-        planned = [(workload, spec.id) for workload, _, spec in trials]
+        self._store, self._file = store, file
+        self._by_itself = (_measured_by(sweep),)
+        self._trials = [file[place] for place in told]
+        self._stored = stored
+        self._own = {each[:2]: each for each in others}
+        planned = [(workload, spec.id) for workload, _, spec in self._trials]
         retired = [self._own[key] for key in self._own.keys() - planned]
         self._retired = _Retired(store, sorted(retired, key=lambda each: each.position))
-        elsewhere = {trial for _, trial in planned if trial not in self._workloads}
-        self._states = {each.trial: each.state for each in stored} | store.states(elsewhere)
-        reused = [each for each in elsewhere if self._is_finished(each)]
-        self._sweeps = store.planned_by(reused)
-        self._unknown = [spec for _, _, spec in trials if spec.id not in self._states]
+        self._states: dict[str, str | None] = {each.trial: each.state for each in others}
+        self._states |= store.states({trial for _, trial in planned} - self._states.keys())
+        reused = [trial for _, trial in planned if self._is_finished(trial)]
+        self._sweeps = store.planned_by(each for each in reused if each not in self._workloads)
+        self._unknown = [spec for _, _, spec in self._trials if spec.id not in self._states]
+        self._contents: dict[str, Spec] = {}
 
-    def of_the_file(self) -> Iterable[Change]:
-        """Every trial of the file."""
+    def of_the_file(self) -> Iterator[Change]:
+        """Every trial that is told of."""
         nearest = self._nearest_stored()
-        schedules = {id(spec.schedule): label(spec.schedule) for spec in self._one_of_each}
-        for workload, keep_label, spec in self._trials:
-            trial, near = spec.id, None
-            if trial in self._states:
-                fate, why = self._known(workload, keep_label, trial)
-            elif trial in nearest:
-                near, content = nearest[trial]
-                fate, why = Fate.NEW, _why_new(content, spec, keep_label)
+        for planned in self._trials:
+            workload, keep_label, spec = planned
+            if spec.id in self._states:
+                fate, why = self._known(workload, spec.id)
+                yield _change(fate, planned, why)
+            elif spec.id in nearest:
+                near, content = nearest[spec.id]
+                why = _why_new(content, self._content(spec), keep_label)
+                yield _change(Fate.NEW, planned, why, near)
             else:
-                fate, why = Fate.NEW, (f"task {spec.task.id} is new",)
-            schedule = schedules[id(spec.schedule)]
-            words = (spec.method.id, keep_label, schedule, spec.seed, fate is Fate.REUSED)
-            yield Change(fate, workload, trial, *words, why, near)
+                yield _change(Fate.NEW, planned, (f"task {spec.task.id} is new",))
 
-    def _known(self, workload: str, keep_label: str, trial: str) -> tuple[Fate, tuple[str, ...]]:
-        state = self._states[trial]
-        if state is not TrialState.FINISHED:
-            return _UNFINISHED[state]
+    def _known(self, workload: str, trial: str) -> tuple[Fate, tuple[str, ...]]:
+        if not self._is_finished(trial):
+            return _UNFINISHED[self._states[trial]]
         own = self._own.get((workload, trial))
         if own is not None:
-            if own.keep_label == keep_label:
-                return Fate.REUSED, self._by_itself
             return Fate.REUSED, (*self._by_itself, f"keep was written {own.keep_label}")
         if trial in self._workloads:
             renamed = f"there as workload {self._workloads[trial]}"
             return Fate.REUSED, (*self._by_itself, renamed)
         sweeps = self._sweeps.get(trial)
-        by = f"measured by {', '.join(sweeps)}" if sweeps else "measured by an earlier plan"
+        by = _measured_by(*sweeps) if sweeps else "measured by an earlier plan"
         return Fate.REUSED, (by,)
 
-    def retired(self) -> Iterable[Change]:
+    def retired(self) -> Iterator[Change]:
         """Every trial of the stored plan that the file no longer has."""
         successors = {Facets.of(spec): spec for spec in reversed(self._unknown)}
         for each in self._retired.trials:
-            spec = self._retired.specs[each.trial]
-            facets = Facets.of(spec)
+            facets = self._retired.facets[each.trial]
             near = successors.get(facets) or self._in_the_file.nearest(facets)
             content = self._retired.contents[each.trial]
-            why = _why_retired(content, near, each) if near else ("task is not there",)
-            words = (spec.method.id, each.keep_label, label(spec.schedule), spec.seed)
-            done, nearest = each.state is TrialState.FINISHED, near.id if near else None
+            why = _why_retired(content, self._content(near) if near else None, each)
+            words = (facets.method, each.keep_label, facets.schedule, facets.seed)
+            done, nearest = each.state == TrialState.FINISHED, near.id if near else None
             yield Change(Fate.RETIRED, each.workload, each.trial, *words, done, why, nearest)
 
     def _is_finished(self, trial: str) -> bool:
-        return self._states.get(trial) is TrialState.FINISHED
+        return self._states.get(trial) == TrialState.FINISHED
 
-    @property
-    def _one_of_each(self) -> Iterable[TrialSpec]:
-        """A trial for each schedule object, of which 100,000 trials have a few."""
-        return {id(spec.schedule): spec for _, _, spec in self._trials}.values()
+    def _content(self, spec: TrialSpec) -> Spec:
+        """As JSON, made once: what is new and what retires are compared with each other."""
+        if spec.id not in self._contents:
+            self._contents[spec.id] = spec.model_dump(mode="json")
+        return self._contents[spec.id]
+
+    @cached_property
+    def _workloads(self) -> dict[str, str]:
+        """By trial of the stored plan."""
+        return {each.trial: each.workload for each in self._stored}
 
     @cached_property
     def _in_the_file(self) -> Neighbours[TrialSpec]:
-        tasks = {spec.task.id for spec in self._retired.specs.values()}
-        by_id = {spec.id: spec for _, _, spec in self._trials if spec.task.id in tasks}
+        tasks = {facets.task for facets in self._retired.facets.values()}
+        by_id = {spec.id: spec for _, _, spec in self._file if spec.task.id in tasks}
         return Neighbours([(Facets.of(spec), spec) for spec in by_id.values()])
 
     def _nearest_stored(self) -> dict[str, tuple[str, Spec]]:
@@ -202,21 +248,29 @@ class _Retired:
     def __init__(self, store: Store, trials: Sequence[StoredTrial]) -> None:
         self.trials = trials
         self.contents = store.specs(each.trial for each in trials)
-
-    @cached_property
-    def specs(self) -> dict[str, TrialSpec]:
-        """What each of them ran."""
-        return {trial: TrialSpec.model_validate(c) for trial, c in self.contents.items()}
+        self.facets = {trial: Facets.stored(content) for trial, content in self.contents.items()}
 
     @cached_property
     def by_facets(self) -> dict[Facets, str]:
         """Ids by what tells trials apart, of equals one that finished."""
-        by_worth = sorted(self.trials, key=lambda each: each.state is TrialState.FINISHED)
-        return {Facets.of(self.specs[each.trial]): each.trial for each in by_worth}
+        by_worth = sorted(self.trials, key=lambda each: each.state == TrialState.FINISHED)
+        return {self.facets[each.trial]: each.trial for each in by_worth}
 
 
-def _why_new(nearest: Spec, spec: TrialSpec, keep_label: str) -> tuple[str, ...]:
-    content = spec.model_dump(mode="json")
+def _change(
+    fate: Fate, planned: Planned, why: tuple[str, ...], nearest: str | None = None
+) -> Change:
+    """What becomes of a trial of the file."""
+    workload, keep_label, spec = planned
+    words = (spec.method.id, keep_label, label(spec.schedule), spec.seed)
+    return Change(fate, workload, spec.id, *words, fate is Fate.REUSED, why, nearest)
+
+
+def _measured_by(*sweeps: str) -> str:
+    return f"measured by {', '.join(sweeps)}"
+
+
+def _why_new(nearest: Spec, content: Spec, keep_label: str) -> tuple[str, ...]:
     axes = (
         f"{axis} {keep_label if axis == 'keep' else value} is new"
         for axis, value in axes_changed(nearest, content)
@@ -224,10 +278,11 @@ def _why_new(nearest: Spec, spec: TrialSpec, keep_label: str) -> tuple[str, ...]
     return (*axes, *conditions_changed(nearest, content))
 
 
-def _why_retired(content: Any, nearest: TrialSpec, stored: StoredTrial) -> tuple[str, ...]:
-    after = nearest.model_dump(mode="json")
+def _why_retired(content: Spec, nearest: Spec | None, stored: StoredTrial) -> tuple[str, ...]:
+    if nearest is None:
+        return ("task is not there",)
     axes = (
         f"{axis} {stored.keep_label if axis == 'keep' else value} is gone"
-        for axis, value in axes_changed(after, content)
+        for axis, value in axes_changed(nearest, content)
     )
-    return (*axes, *conditions_changed(content, after)) or ("the workload is gone",)
+    return (*axes, *conditions_changed(content, nearest)) or ("the workload is gone",)

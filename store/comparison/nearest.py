@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from pydantic import TypeAdapter
 
 from methods.schedule import Schedule
-from sweeps.trial import TrialSpec
+from store.serialization import to_json
+from sweeps.trial import TrialSpec, canonical_json
 
 T = TypeVar("T")
+_SCHEDULE: Final[TypeAdapter[Schedule]] = TypeAdapter(Schedule)
 
 
 class Facets(NamedTuple):
@@ -37,6 +41,20 @@ class Facets(NamedTuple):
             method.canonical_params,
             spec.keep_ratio,
             spec.seed,
+        )
+
+    @classmethod
+    def stored(cls, spec: Mapping[str, Any]) -> Facets:
+        """Those of a stored trial, from its spec as JSON."""
+        method = spec["method"]
+        return cls(
+            spec["task"]["id"],
+            spec["backbone"]["name"],
+            method["id"],
+            stored_label(to_json(spec["schedule"])),
+            canonical_json(method["params"]),
+            spec["keep_ratio"],
+            spec["seed"],
         )
 
 
@@ -141,6 +159,12 @@ def label(schedule: Schedule) -> str:
 
 
 @lru_cache(maxsize=4096)
+def stored_label(schedule: str) -> str:
+    """The same of a schedule as JSON."""
+    return _SCHEDULE.validate_json(schedule).label
+
+
+@lru_cache(maxsize=4096)
 def canonical(text: str) -> str:
     """A JSON text with sorted keys."""
-    return json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
+    return canonical_json(json.loads(text))
