@@ -61,7 +61,7 @@ class Point:
     @property
     def disturbed(self) -> list[str]:
         """What may have disturbed the timing."""
-        return list(json.loads(self.disturbed_json))
+        return list(json.loads(self.disturbed_json)) if self.disturbed_json != "[]" else []
 
     @property
     def hyperparameters(self) -> dict[str, Any]:

@@ -7,7 +7,6 @@ server. A configuration is a point over all its seeds, and its numbers are their
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -16,7 +15,7 @@ from typing import Any, Final
 
 import methods
 from dashboards.panels import COSTS
-from dashboards.rows import QUALITY, STACK, variant_labels
+from dashboards.rows import QUALITY, variant_labels
 from dashboards.styles import PLAIN, Look, looks
 from store.frontiers.frontier import Objectives, SeedGroup, across_seeds, on_frontier
 from store.records import METRIC_NAMES, Point
@@ -25,7 +24,7 @@ from sweeps.trial import BASELINE
 Columns = dict[str, Any]
 _DIGITS: Final = 6
 _NO_AXES: Final = {"quality_se", "num_examples", "latency_confidence", "latency_pairs"}
-_PRESSES: Final = "kvpress"
+_PRESSES, _OTHER = "kvpress", "other"
 _GLYPHS: Final = dict(
     zip(
         ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "pentagon"),
@@ -122,6 +121,11 @@ class Configurations:
             "void": {name: found for name in self.axes if (found := self._void(name))},
         }
 
+    @cached_property
+    def as_json(self) -> bytes:
+        """The columns, ready to be sent."""
+        return json.dumps(self.as_columns(), separators=(",", ":")).encode()
+
     def _column(self, name: str) -> list[float | None]:
         spreads = (group.spread[name] for group in self.groups)
         return [_short(each.mean) if each else None for each in spreads]
@@ -163,8 +167,8 @@ def _families() -> Mapping[str, str]:
 
 def family_of(method: str) -> str:
     """The folder that a method lives in."""
-    known = _families()
-    return known.get(method, _PRESSES if method.startswith(f"{_PRESSES}/") else STACK)
+    other = _PRESSES if method.startswith(f"{_PRESSES}/") else _OTHER
+    return _families().get(method, other)
 
 
 def _distinct(names: Iterable[str]) -> list[str]:
@@ -193,9 +197,7 @@ def _is_baseline(group: SeedGroup) -> bool:
 
 def _short(value: float) -> float:
     """As many digits as can be seen, so that less has to travel."""
-    if not value or not math.isfinite(value):
-        return value
-    return round(value, _DIGITS - 1 - math.floor(math.log10(abs(value))))
+    return float(f"{value:.{_DIGITS}g}")
 
 
 class _Named:

@@ -42,7 +42,7 @@ def build_dashboard(
         "frontier": FrontierPage(shelf),
         "methods": MethodsPage(shelf),
         "examples": ExamplesPage(shelf, provenance),
-        "serving": ServingPage(serve_url),
+        "serving": ServingPage(store_url, serve_url),
     }
     app = Dash(
         "paretoken",

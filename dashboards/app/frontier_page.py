@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
@@ -93,6 +94,7 @@ class FrontierPage:
             *figure,
             *limits,
             Input("frontier-options", "value"),
+            Input("point", "data"),
         )
         app.clientside_callback(
             ClientsideFunction("figures", "verdict"),
@@ -110,7 +112,7 @@ class FrontierPage:
         app.callback(
             Output("frontier-table", "children"),
             Input("columns-key", "data"),
-            Input("odds", "data"),
+            Input("odds-key", "data"),
             State("sweep", "value"),
             State("workload", "value"),
         )(self.listed)
@@ -137,9 +139,7 @@ class FrontierPage:
             y if y in found.axes else other,
         )
 
-    def listed(
-        self, key: str | None, odds: dict[str, Any] | None, sweep: str, workload: str
-    ) -> Any:
+    def listed(self, key: str | None, odds_key: str | None, sweep: str, workload: str) -> Any:
         """Configurations on the frontier by their means, the best first."""
         if key is None:
             return note("No trial of this workload has finished yet.")
@@ -147,12 +147,14 @@ class FrontierPage:
         sign = 1 if found.direction == "maximize" else -1
         on = [i for i, on in enumerate(found.on_frontier) if on]
         on.sort(key=lambda i: -sign * (found.groups[i].metrics[QUALITY] or 0.0))
-        sure = odds["probability"] if odds and odds["key"] == key else {}
-        rows = [_row(found, i, sure[i] if sure else None) for i in on[:_LISTED]]
+        judged = self._shelf.judged(sweep, workload) if odds_key == key else []
+        sure = {each.configuration.trials[0]: each.probability for each in judged}
+        costs = _costs(found, on)
+        rows = [_row(found, i, costs, sure.get(found.groups[i].trials[0])) for i in on[:_LISTED]]
         more = f", the best {_LISTED} of {len(on)}" if len(on) > _LISTED else ""
         caption = f"On the frontier over {', '.join(found.objectives)}{more}"
-        costs = [found.axes[name].split(" (")[0] for name in _costs(found)]
-        head = ["Configuration", "kept", "quality", *costs, "schedule", "probability"]
+        words = [found.axes[name].split(" (")[0] for name in costs]
+        head = ["Configuration", "kept", "quality", *words, "schedule", "probability"]
         return table(head, rows, caption)
 
     def choose(self, presses: list[int | None]) -> Any:
@@ -160,13 +162,16 @@ class FrontierPage:
         return ctx.triggered_id["trial"] if any(presses) else no_update
 
 
-def _costs(found: Configurations) -> list[str]:
-    wanted = [name for name in found.objectives if name != QUALITY]
-    more = [name for name in ("tokens", "flops", "kv", "latency") if name in found.axes]
-    return list(dict.fromkeys([*wanted, *more]))[:3]
+def _costs(found: Configurations, shown: Sequence[int]) -> list[str]:
+    """The sweep's own costs, and others that some of those shown have."""
+    named = dict.fromkeys([*found.objectives, "tokens", "flops", "kv", "latency"])
+    metrics = [found.groups[i].metrics for i in shown]
+    return [name for name in named if name != QUALITY and any(m[name] is not None for m in metrics)]
 
 
-def _row(found: Configurations, i: int, probability: float | None) -> list[Any]:
+def _row(
+    found: Configurations, i: int, costs: Sequence[str], probability: float | None
+) -> list[Any]:
     group, look = found.groups[i], found.looks[found.labels[i]]
     swatch = html.Span(glyph_of(look), className="swatch", style={"color": look.colour})
     button = html.Button(
@@ -179,7 +184,7 @@ def _row(found: Configurations, i: int, probability: float | None) -> list[Any]:
         button,
         group.keep_label,
         quality(metrics[QUALITY], found.direction),
-        *(share(metrics[name]) for name in _costs(found)),
+        *(share(metrics[name]) for name in costs),
         group.schedule,
         share(probability),
     ]

@@ -11,7 +11,9 @@ from dashboards.app import traffic
 from dashboards.app.exports import SERVER
 from dashboards.app.parts import NONE, labelled, note, number, share, table
 from dashboards.app.traffic import Counts, Snapshot
+from store.releases.ledger import Ledger
 
+_STEPS: Final = 30
 _LEGEND: Final = (
     "Since the server started. share: of all answers; p50, p95: from the request's first byte to "
     "the answer's last, read from a histogram; kept: tokens kept per layer of those that came in. "
@@ -22,7 +24,8 @@ _LEGEND: Final = (
 class ServingPage:
     """Asked anew at every tick, of one server."""
 
-    def __init__(self, server: str | None) -> None:
+    def __init__(self, store_url: str, server: str | None) -> None:
+        self._ledger = Ledger(store_url)
         self._server = server
         self._before: dict[str, Snapshot] = {}
 
@@ -47,13 +50,34 @@ class ServingPage:
 
     def shown(self, url: str | None, _: int | None) -> Any:
         """What the server says now, or why it says nothing."""
+        ledger = list(_ledgers(self._ledger))
         try:
             now = traffic.read(url or SERVER)
         except ValueError as error:
-            return note(f"{error}")
+            return [note(f"{error}"), *ledger]
         before = self._before.get(url or SERVER, now)
         self._before[url or SERVER] = now
-        return [*_sections(now, before), html.P(_LEGEND, className="legend")]
+        return [*_sections(now, before), html.P(_LEGEND, className="legend"), *ledger]
+
+
+def _ledgers(ledger: Ledger) -> Iterator[Any]:
+    """Every step of every sweep's releases, the latest first."""
+    for sweep in ledger.sweeps():
+        line = ledger.line(sweep)
+        rows = [
+            [
+                f"{sweep}@{entry.number}",
+                entry.step.value,
+                f"{entry.at:%Y-%m-%d %H:%M:%S}",
+                entry.who,
+                entry.why,
+            ]
+            for entry in reversed(ledger.entries(sweep))
+        ]
+        canary = f", canary @{line.canary.number}" if line.canary else ""
+        active = f"@{line.active}" if line.active is not None else "nothing"
+        head = ["Release", "step", "at (UTC)", "who", "why"]
+        yield table(head, rows[:_STEPS], f"Releases of {sweep}: {active} active{canary}")
 
 
 def _sections(now: Snapshot, before: Snapshot) -> Iterator[Any]:
@@ -65,7 +89,7 @@ def _sections(now: Snapshot, before: Snapshot) -> Iterator[Any]:
         "answers": f"{total:,.0f}",
         "per second": speed,
         "refused before a point was chosen": f"{now.refused_early:,.0f}",
-    }
+    } | {f"release {name} gets": share(part) for name, part in now.shares.items()}
     yield html.Dl(
         [html.Div([html.Dt(name), html.Dd(text)]) for name, text in facts.items()],
         className="facts card",

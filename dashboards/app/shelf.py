@@ -6,9 +6,10 @@ costs one small query, and a sweep that runs shows what is new.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
 from dashboards.app.configurations import Configurations, configurations_of
@@ -61,6 +62,14 @@ class Shelf:
             lambda: judge(Resampled(self.paired(sweep, workload), Bootstrap())),
         )
 
+    def odds(self, sweep: str, workload: str) -> bytes:
+        """The same for a browser: lists in JSON, beside the columns of the configurations."""
+        judged = self.judged(sweep, workload)
+        return self._filed(
+            ("odds", sweep, workload),
+            lambda: _beside(self.configurations(sweep, workload), judged),
+        )
+
     def rank(self, sweep: str, workload: str) -> dict[str, Any]:
         """Methods over the ladder, as :func:`store.questions.answers.ask` ranks them."""
         return self._filed(
@@ -76,7 +85,8 @@ class Shelf:
         """Read what is likely to be looked at first: the first workload of the latest sweep."""
         latest = next((each.name for each in self.store.sweeps() if each.finished), None)
         if latest is not None:
-            self.configurations(latest, self.workloads(latest)[0])
+            for workload in self.workloads(latest)[:1]:
+                _ = self.configurations(latest, workload).as_json
 
     def _filed(self, name: tuple[str, ...], read: Callable[[], T]) -> T:
         """The answer of this revision; made once, however many ask at a time."""
@@ -88,3 +98,13 @@ class Shelf:
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
         return found
+
+
+def _beside(found: Configurations, judged: Iterable[Judged]) -> bytes:
+    by_trial = {each.configuration.trials[0]: each for each in judged}
+    rows = [by_trial.get(group.trials[0]) for group in found.groups]
+    columns = {
+        name: [None if row is None else round(getattr(row, name), 6) for row in rows]
+        for name in ("low", "high", "probability")
+    }
+    return json.dumps(columns, separators=(",", ":")).encode()

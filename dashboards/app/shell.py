@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qs
 
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
+from flask import Response, request
 
 from dashboards.app.parts import chooser, labelled
 from dashboards.app.shelf import Shelf
@@ -18,6 +20,7 @@ VIEWS: Final = {
     "examples": "Examples",
     "serving": "Serving",
 }
+_NOTHING: Final = b"null"
 REFRESH_MS: Final = 3_000
 """How often a page asks whether the store has changed."""
 
@@ -32,6 +35,7 @@ def shell(mlflow_url: str | None) -> html.Div:
             dcc.Store(id="columns"),
             dcc.Store(id="columns-key"),
             dcc.Store(id="odds"),
+            dcc.Store(id="odds-key"),
             dcc.Store(id="point"),
             dcc.Store(id="other"),
             html.A("Skip to the page", href="#page", className="skip"),
@@ -119,21 +123,9 @@ class Navigation:
             Input("sweep", "value"),
             State("revision", "data"),
         )(self.look)
-        app.callback(
-            Output("columns", "data"),
-            Output("columns-key", "data"),
-            Input("workload", "value"),
-            Input("revision", "data"),
-            State("sweep", "value"),
-        )(self.columns)
-        app.callback(
-            Output("odds", "data"),
-            Output("live", "children"),
-            Input("columns-key", "data"),
-            State("sweep", "value"),
-            State("workload", "value"),
-            running=[(Output("live", "className"), "busy", "")],
-        )(self.odds)
+        for name, answer in (("columns", self.columns), ("odds", self.odds)):
+            place = f"{app.config.routes_pathname_prefix}{name}"
+            app.server.add_url_rule(place, name, self._answered(answer))
         _connect_controls(app)
 
     def arrive(self, search: str | None) -> tuple[Any, ...]:
@@ -161,37 +153,29 @@ class Navigation:
         found = f"{sweep} {self._shelf.revision(sweep)}"
         return no_update if found == known else found
 
-    def columns(self, workload: str | None, revision: str | None, sweep: str | None) -> Any:
-        """Every configuration's numbers, and a short name of this state of them."""
-        if not self._is_there(sweep, workload) or revision is None:
-            return None, None
-        assert sweep is not None
-        assert workload is not None
-        key = f"{sweep} {workload} {self._shelf.revision(sweep)}"
+    def columns(self, sweep: str, workload: str) -> bytes:
+        """Every configuration's numbers."""
         found = self._shelf.configurations(sweep, workload)
-        if not found.groups:
-            return None, None
-        return {"key": key, "place": f"{sweep} {workload}", **found.as_columns()}, key
+        return found.as_json if found.groups else _NOTHING
 
-    def odds(self, key: str | None, sweep: str | None, workload: str | None) -> Any:
+    def odds(self, sweep: str, workload: str) -> bytes:
         """Intervals and probabilities, which take longer than the numbers themselves."""
-        if key is None or not self._is_there(sweep, workload):
-            return None, ""
-        assert sweep is not None
-        assert workload is not None
         try:
-            judged = self._shelf.judged(sweep, workload)
+            return self._shelf.odds(sweep, workload)
         except ValueError as error:  # costs alone were measured
-            return None, str(error)
-        index = self._shelf.configurations(sweep, workload).index
-        low: list[float | None] = [None] * (max(index.values(), default=-1) + 1)
-        high, probability = [*low], [*low]
-        for each in judged:
-            place = index.get(each.configuration.trials[0])
-            if place is not None:
-                low[place], high[place] = round(each.low, 6), round(each.high, 6)
-                probability[place] = round(each.probability, 4)
-        return {"key": key, "low": low, "high": high, "probability": probability}, ""
+            return json.dumps({"why_not": str(error)}).encode()
+
+    def _answered(self, answer: Callable[[str, str], bytes]) -> Callable[[], Response]:
+        """A view. The revision is part of an address, so that browsers may keep the answer."""
+
+        def view() -> Response:
+            sweep, workload = request.args.get("sweep"), request.args.get("workload")
+            there = self._is_there(sweep, workload)
+            content = answer(str(sweep), str(workload)) if there else _NOTHING
+            kept = {"Cache-Control": "private, max-age=86400"}
+            return Response(content, mimetype="application/json", headers=kept)
+
+        return view
 
     def _is_there(self, sweep: str | None, workload: str | None) -> bool:
         """Whether the chosen names belong together; for a moment they may not."""
@@ -201,6 +185,14 @@ class Navigation:
 def _connect_controls(app: Dash) -> None:
     """What the browser does by itself."""
     controls = "controls"
+    app.clientside_callback(
+        ClientsideFunction(controls, "fetched"),
+        Output("columns", "data"),
+        Output("columns-key", "data"),
+        Input("workload", "value"),
+        Input("revision", "data"),
+        State("sweep", "value"),
+    )
     app.clientside_callback(
         ClientsideFunction(controls, "options"),
         Output("families", "options"),

@@ -54,6 +54,8 @@ class Snapshot:
     release: dict[str, Any]
     """As ``/v1/frontier`` answers."""
     counts: dict[Point, Counts]
+    shares: dict[str, float]
+    """What each release gets of the requests that name none, by its number."""
     refused_early: float
     """Requests that were refused before a point was chosen."""
     at: float
@@ -88,14 +90,17 @@ def checked(url: str) -> str:
 def parsed(release: dict[str, Any], metrics: str) -> Snapshot:
     """From the two answers."""
     counts: dict[Point, Counts] = defaultdict(Counts)
+    shares = {}
     for family in text_string_to_metric_families(metrics):
         for sample in family.samples:
+            if sample.name == "paretoken_share":
+                shares[sample.labels["release"]] = sample.value
             if "point" in sample.labels:
                 point = sample.labels["workload"], sample.labels["point"]
                 _add(counts[point], sample.name, sample.labels, sample.value)
     early = sum(each.refused for (_, trial), each in counts.items() if not trial)
     chosen = {point: each for point, each in counts.items() if point[1]}
-    return Snapshot(release, chosen, early, time.monotonic())
+    return Snapshot(release, chosen, shares, early, time.monotonic())
 
 
 def _add(counts: Counts, name: str, labels: dict[str, str], value: float) -> None:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from functools import cached_property
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,8 +161,7 @@ def within(point: Row, upper: Mapping[str, float], lower: Mapping[str, float]) -
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
+class Spread(NamedTuple):
     """One metric across seeds."""
 
     mean: float
@@ -171,7 +171,7 @@ class Spread:
     """Largest."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SeedGroup:
     """One configuration over all its seeds; its ``metrics`` are means, and make a frontier too."""
 
@@ -192,7 +192,7 @@ class SeedGroup:
     devices: frozenset[str] = frozenset()
     """What they were taken on."""
 
-    @property
+    @cached_property
     def metrics(self) -> dict[str, Number | None]:
         """Mean of every metric over the seeds."""
         return {name: each.mean if each else None for name, each in self.spread.items()}
@@ -236,6 +236,8 @@ def _spread(values: Sequence[Number | None]) -> Spread | None:
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return None
+    if len(known) == 1:
+        return Spread(known[0], known[0], known[0])
     return Spread(sum(known) / len(known), min(known), max(known))
 
 

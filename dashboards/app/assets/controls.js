@@ -14,6 +14,35 @@ window.dash_clientside = window.dash_clientside || {};
     return { value: columns.variants[i], label: text("Span", [swatch(columns.looks[i]), columns.variants[i]]) };
   }
 
+  async function ask(name, asked) {
+    const config = JSON.parse(document.getElementById("_dash-config").textContent);
+    const answer = await fetch(`${config.requests_pathname_prefix}${name}?${new URLSearchParams(asked)}`);
+    return answer.ok ? answer.json() : null;
+  }
+
+  /* The numbers of a workload; which revision of them is part of the address. */
+  async function fetched(workload, revision, sweep) {
+    if (!workload || !revision || !revision.startsWith(`${sweep} `)) return [same(), same()];
+    const columns = await ask("columns", { sweep, workload, revision });
+    if (!columns) return [null, null];
+    const key = `${workload} ${revision}`;
+    judged({ sweep, workload, revision }, key);
+    return [{ ...columns, key, place: `${sweep} ${workload}` }, key];
+  }
+
+  /* Probabilities follow when they are there; nothing waits for them. */
+  async function judged(asked, key) {
+    const set = window.dash_clientside.set_props;
+    window.dash_clientside.controls.wanted = key;
+    set("live", { children: "resampling the examples …" });
+    const odds = await ask("odds", asked);
+    if (window.dash_clientside.controls.wanted !== key) return;
+    set("live", { children: odds?.why_not || "" });
+    if (!odds || odds.why_not) return;
+    set("odds", { data: { ...odds, key } });
+    set("odds-key", { data: key });
+  }
+
   /* What is hidden stays hidden while the same workload grows; a new one is shown whole. */
   function options(columns, before, shown, families) {
     if (!columns) return [[], [], [], []];
@@ -79,5 +108,5 @@ window.dash_clientside = window.dash_clientside || {};
     }
   }
 
-  window.dash_clientside.controls = { options, choose, remember, clicked, copy, place: null };
+  window.dash_clientside.controls = { fetched, options, choose, remember, clicked, copy, place: null };
 })();

@@ -11,6 +11,8 @@ window.dash_clientside = window.dash_clientside || {};
 
   const percent = (value) => `${+(100 * value).toPrecision(4)}%`;
   const number = (value) => (Math.abs(value) >= 1e5 ? value.toExponential(3) : `${+value.toPrecision(5)}`);
+  const known = new Map();   // the same few names and values, thousands of times
+  const plain = (text) => { if (!known.has(text)) known.set(text, escaped(text)); return known.get(text); };
   const escaped = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;");
 
   function amount(columns, metric, value) {
@@ -23,9 +25,15 @@ window.dash_clientside = window.dash_clientside || {};
     return columns.fractions.includes(metric) || (metric === "quality" && columns.direction === "maximize") ? "~%" : "~s";
   }
 
-  /* What the pointer says about a configuration: everything that tells it from others. */
+  /* What the pointer says about a configuration, made once for these columns and odds. */
+  const said = { columns: null, odds: null, texts: [] };
   function explained(columns, odds, i) {
-    const name = columns.variants[columns.variant[i]];
+    if (said.columns !== columns || said.odds !== odds) Object.assign(said, { columns, odds, texts: [] });
+    return (said.texts[i] ??= everything(columns, odds, i));
+  }
+
+  function everything(columns, odds, i) {
+    const name = plain(columns.variants[columns.variant[i]]);
     const sure = odds ? `on the frontier in ${percent(odds.probability[i] || 0)} of the resamples` : "";
     const range = odds && odds.low[i] !== null
       ? ` (${amount(columns, "quality", odds.low[i])} to ${amount(columns, "quality", odds.high[i])})` : "";
@@ -33,9 +41,9 @@ window.dash_clientside = window.dash_clientside || {};
       .map((m) => `${columns.axes[m].replace(" (of uncompressed)", "")} ${percent(columns.values[m][i])}` +
         ((columns.void[m] || []).includes(i) ? " (counts for no frontier)" : ""));
     return [
-      `<b>${escaped(name)}</b>, keep ${number(columns.keep[i])}`,
-      ...(columns.chosen[i] ? columns.chosen[i].split(", ").map(escaped) : []),
-      `schedule ${escaped(columns.schedules[columns.schedule[i]])}, ${columns.seeds[i]} seed${columns.seeds[i] > 1 ? "s" : ""}`,
+      `<b>${name}</b>, keep ${number(columns.keep[i])}`,
+      ...(columns.chosen[i] ? [plain(columns.chosen[i]).replaceAll(", ", "<br>")] : []),
+      `schedule ${plain(columns.schedules[columns.schedule[i]])}, ${columns.seeds[i]} seed${columns.seeds[i] > 1 ? "s" : ""}`,
       `quality ${amount(columns, "quality", columns.values.quality?.[i])}${range}`,
       ...costs, ...(sure ? [sure] : []), `trial ${columns.trial[i]}`,
     ].join("<br>");
@@ -72,42 +80,69 @@ window.dash_clientside = window.dash_clientside || {};
     return smallest === null || smallest === undefined || (better(columns, y) > 0 ? b >= smallest : b <= smallest);
   }
 
-  function bars(columns, odds, members, y, look, few) {
-    if (y !== "quality") return undefined;
+  function bars(columns, odds, members, look) {
     const ys = columns.values.quality;
-    const worth = (i) => few || columns.frontier[i] || (odds && odds.probability[i] > 0.05);
-    const of = (end, i) => (worth(i) ? end : 0);
-    const upper = members.map((i) => of(odds && odds.high[i] !== null ? odds.high[i] - ys[i] : columns.error[i] || 0, i));
-    const lower = members.map((i) => of(odds && odds.low[i] !== null ? ys[i] - odds.low[i] : columns.error[i] || 0, i));
-    return { type: "data", array: upper, arrayminus: lower, thickness: 1.2, width: 0, color: look.colour + "66" };
+    const end = (ends, i) => (odds && ends[i] !== null ? Math.abs(ends[i] - ys[i]) : columns.error[i] || 0);
+    return { type: "data", array: members.map((i) => end(odds?.high, i)), arrayminus: members.map((i) => end(odds?.low, i)),
+      thickness: 1.2, width: 0, color: look.colour + "66" };
   }
 
-  function trace(columns, odds, variant, members, x, y, withBars, limits) {
-    const look = columns.looks[variant], few = columns.trial.length <= SHARP;
-    const hollow = new Set([...(columns.void[x] || []), ...(columns.void[y] || [])]);
-    const opacity = (i) => {
-      if (!within(columns, i, x, y, ...limits)) return FAINT / 2;
-      return odds ? FAINT + (1 - FAINT) * (odds.probability[i] || 0) : columns.frontier[i] ? 1 : 0.45;
-    };
+  /* Whether a point is drawn with care: one of few, or perhaps on the frontier. */
+  function careful(columns, odds, i) {
+    return columns.trial.length <= SHARP || columns.frontier[i] === 1 || (odds !== null && odds.probability[i] > 0.02);
+  }
+
+  function coordinates(columns, odds, members, x, y) {
     return {
-      type: few ? "scatter" : "scattergl",
-      mode: "markers",
-      name: escaped(columns.variants[variant]),
       x: members.map((i) => columns.values[x][i]),
       y: members.map((i) => columns.values[y][i]),
       text: members.map((i) => explained(columns, odds, i)),
       customdata: members.map((i) => columns.trial[i]),
-      hovertemplate: "%{text}<extra></extra>",
-      error_y: withBars ? bars(columns, odds, members, y, look, few) : undefined,
-      showlegend: false,
+      hovertemplate: "%{text}<extra></extra>", mode: "markers", showlegend: false,
+    };
+  }
+
+  function sharp(columns, odds, members, x, y, withBars, look, hollow, inside) {
+    const opacity = (i) => {
+      if (!inside) return FAINT / 2;
+      return odds ? FAINT + (1 - FAINT) * (odds.probability[i] || 0) : columns.frontier[i] ? 1 : 0.45;
+    };
+    return {
+      type: "scatter", ...coordinates(columns, odds, members, x, y),
+      error_y: withBars && y === "quality" ? bars(columns, odds, members, look) : undefined,
       marker: {
-        symbol: members.map((i) => look.symbol + (hollow.has(i) ? "-open" : "")),
-        color: look.colour,
-        size: members.map((i) => (columns.frontier[i] ? 12 : 8)),
-        opacity: members.map(opacity),
+        symbol: look.symbol + (hollow ? "-open" : ""), color: look.colour,
+        size: members.map((i) => (columns.frontier[i] ? 12 : 8)), opacity: members.map(opacity),
         line: { color: INK, width: members.map((i) => (columns.frontier[i] ? 1.5 : 0)) },
       },
     };
+  }
+
+  /* Thousands of points in one style, which a graphics card draws at once. */
+  function mass(columns, odds, members, x, y, look, hollow, inside) {
+    return {
+      type: "scattergl", ...coordinates(columns, odds, members, x, y),
+      marker: { symbol: look.symbol + (hollow ? "-open" : ""), color: look.colour, size: 7,
+        opacity: inside ? FAINT : FAINT / 3 },
+    };
+  }
+
+  /* One trace per method and way of drawing; those drawn with care come last, on top. */
+  function traces(columns, odds, indices, x, y, withBars, limits) {
+    const hollow = new Set([...(columns.void[x] || []), ...(columns.void[y] || [])]);
+    const groups = new Map();
+    for (const i of indices) {
+      const inside = within(columns, i, x, y, ...limits);
+      const key = [careful(columns, odds, i) ? 1 : 0, columns.variant[i], hollow.has(i) ? 1 : 0, inside ? 1 : 0].join();
+      if (!groups.has(key)) groups.set(key, []);
+      groups.get(key).push(i);
+    }
+    return [...groups.keys()].sort().map((key) => {
+      const [care, variant, open, inside] = key.split(",").map(Number);
+      const look = columns.looks[variant], members = groups.get(key);
+      return care ? sharp(columns, odds, members, x, y, withBars, look, open, inside)
+        : mass(columns, odds, members, x, y, look, open, inside);
+    });
   }
 
   function baselineOf(columns, x, y) {
@@ -161,25 +196,21 @@ window.dash_clientside = window.dash_clientside || {};
     };
   }
 
-  function byVariant(columns, indices) {
-    const groups = new Map();
-    for (const i of indices) {
-      if (!groups.has(columns.variant[i])) groups.set(columns.variant[i], []);
-      groups.get(columns.variant[i]).push(i);
-    }
-    return groups;
+  /* A ring around what was chosen, wherever it lies. */
+  function chosenRing(columns, point, x, y) {
+    const i = columns.trial.indexOf(point);
+    if (i < 0 || columns.values[x][i] === null || columns.values[y][i] === null) return [];
+    return [{ type: "scatter", mode: "markers", x: [columns.values[x][i]], y: [columns.values[y][i]], hoverinfo: "skip",
+      showlegend: false, marker: { symbol: "circle-open", size: 24, color: "#0072B2", line: { width: 3 } } }];
   }
 
-  function frontier(columns, odds, shown, x, y, largest, smallest, options) {
+  function frontier(columns, odds, shown, x, y, largest, smallest, options, point) {
     if (!columns || !columns.values[x] || !columns.values[y]) return { data: [], layout: {} };
     const probabilities = odds && odds.key === columns.key ? odds : null;
     const withBars = (options || []).includes("bars");
     const drawn = (i) => columns.values[x][i] !== null && columns.values[y][i] !== null && !columns.baseline[i];
     const indices = shownIndices(columns, shown);
-    const data = [];
-    for (const [variant, members] of byVariant(columns, indices.filter(drawn))) {
-      data.push(trace(columns, probabilities, variant, members, x, y, withBars, [largest, smallest]));
-    }
+    const data = traces(columns, probabilities, indices.filter(drawn), x, y, withBars, [largest, smallest]);
     const steps = staircase(columns, indices, x, y);
     if (steps) {
       data.push({ type: "scatter", mode: "lines", ...steps, line: { color: INK, width: 1.8, shape: "hv" },
@@ -192,13 +223,14 @@ window.dash_clientside = window.dash_clientside || {};
         marker: { symbol: "star", size: 16, color: "white", line: { color: INK, width: 1.5 } },
         hovertemplate: `uncompressed model: ${amount(columns, y, start.y)}<extra></extra>` });
     }
+    data.push(...chosenRing(columns, point, x, y));
     const everything = columns.values[x].filter((v) => v !== null);
     return { data, layout: { ...base(columns), shapes, xaxis: axis(columns, x, everything), yaxis: axis(columns, y),
       uirevision: `${columns.key}|${x}|${y}` } };
   }
 
   /* Mean over everything at a keep ratio, per label and schedule, from small to large. */
-  function curvesOf(columns, odds, indices) {
+  function curvesOf(columns, indices) {
     const groups = new Map();
     for (const i of indices) {
       if (columns.baseline[i] || !columns.values.quality || columns.values.quality[i] === null) continue;
@@ -212,28 +244,37 @@ window.dash_clientside = window.dash_clientside || {};
 
   const DASHES = ["solid", "dash", "dot", "dashdot"];
 
-  function band(columns, odds, members, look) {
+  function band(columns, odds, members, look, opacity) {
     const ys = columns.values.quality;
     const high = members.map((i) => (odds && odds.high[i] !== null ? odds.high[i] : ys[i] + (columns.error[i] || 0)));
     const low = members.map((i) => (odds && odds.low[i] !== null ? odds.low[i] : ys[i] - (columns.error[i] || 0)));
     const xs = members.map((i) => columns.keep[i]);
     return { type: "scatter", mode: "lines", x: [...xs, ...xs.slice().reverse()], y: [...high, ...low.reverse()],
-      fill: "toself", fillcolor: look.colour, opacity: 0.12, line: { width: 0 }, hoverinfo: "skip", showlegend: false };
+      fill: "toself", fillcolor: look.colour, opacity, line: { width: 0 }, hoverinfo: "skip", showlegend: false };
+  }
+
+  /* What the patterns of lines mean; nothing where there is one. */
+  function scheduleKeys(columns, groups) {
+    const used = [...new Set([...groups.keys()].map((key) => Number(key.split("|")[1])))];
+    return used.length < 2 ? [] : used.map((s) => ({ type: "scatter", mode: "lines", x: [null], y: [null],
+      name: escaped(columns.schedules[s]), line: { color: INK, width: 1.6, dash: DASHES[s % DASHES.length] } }));
   }
 
   function curves(columns, odds, shown, options) {
     if (!columns || !columns.values.quality) return { data: [], layout: {} };
     const probabilities = odds && odds.key === columns.key ? odds : null;
     const bands = (options || []).includes("bands"), data = [];
-    for (const members of curvesOf(columns, probabilities, shownIndices(columns, shown)).values()) {
+    const groups = curvesOf(columns, shownIndices(columns, shown));
+    for (const members of groups.values()) {
       const look = columns.looks[columns.variant[members[0]]];
-      if (bands) data.push(band(columns, probabilities, members, look));
+      if (bands) data.push(band(columns, probabilities, members, look, groups.size > 8 ? 0.05 : 0.14));
       data.push({ type: "scatter", mode: "lines+markers", x: members.map((i) => columns.keep[i]),
         y: members.map((i) => columns.values.quality[i]), name: escaped(columns.variants[columns.variant[members[0]]]),
         line: { color: look.colour, width: 1.6, dash: DASHES[columns.schedule[members[0]] % DASHES.length] },
         marker: { symbol: look.symbol, size: 7 }, text: members.map((i) => explained(columns, probabilities, i)),
         customdata: members.map((i) => columns.trial[i]), hovertemplate: "%{text}<extra></extra>", showlegend: false });
     }
+    data.push(...scheduleKeys(columns, groups));
     const start = baselineOf(columns, "quality", "quality");
     const shapes = start ? [line({ xref: "paper", yref: "y", x0: 0, x1: 1, y0: start.y, y1: start.y })] : [];
     const kept = columns.keep.filter((_, i) => !columns.baseline[i]);
@@ -241,7 +282,7 @@ window.dash_clientside = window.dash_clientside || {};
     const few = ratios.length <= 8 ? { tickvals: ratios, ticktext: ratios.map(percent) } : {};
     return { data, layout: { ...base(columns), shapes, yaxis: axis(columns, "quality"),
       xaxis: { ...axis(columns, "keep", kept), title: { text: "kept (nominal keep ratio)", standoff: 8 }, tickformat: "~%", ...few },
-      uirevision: columns.key } };
+      uirevision: columns.key, showlegend: true } };
   }
 
   /* Best quality over schedules, of each method at each ratio. */
@@ -262,7 +303,7 @@ window.dash_clientside = window.dash_clientside || {};
     const shape = columns.direction === "maximize" ? "Cividis" : "Cividis_r";
     return { data: [{ type: "heatmap", x: ratios.map((r) => percent(r)), y: variants.map((v) => escaped(columns.variants[v])), z,
         colorscale: "Cividis", reversescale: shape.endsWith("_r"), xgap: 1, ygap: 1, hoverongaps: false,
-        text: variants.map((v) => ratios.map((r) => at(v, r, (i) => explained(columns, null, i)))),
+        text: variants.map((v) => ratios.map((r) => at(v, r, (i) => everything(columns, null, i)))),
         customdata: variants.map((v) => ratios.map((r) => at(v, r, (i) => columns.trial[i]))),
         hovertemplate: "%{text}<extra></extra>",
         texttemplate: variants.length * ratios.length <= 400 ? "%{z:.3~g}" : undefined,
