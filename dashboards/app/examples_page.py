@@ -20,7 +20,7 @@ from store.frontiers.frontier import SeedGroup
 _LISTED: Final = 100
 _KINDS: Final = {"worse": "worse", "better": "better", "equal": "the same", "all": "all"}
 _NO_PROVENANCE: Final = (
-    "This dashboard was started without models: open it with `paretoken ui` to see the example and "
+    "This dashboard was started without models: open it with paretoken ui to see the example and "
     "the tokens that were kept."
 )
 

@@ -36,7 +36,7 @@ class ServingPage:
         )
         return html.Div(
             [
-                html.Div([labelled("A running `paretoken serve`", address)], className="controls"),
+                html.Div([labelled("Address of a running server", address)], className="controls"),
                 html.Div(id="traffic"),
             ],
             className="middle",

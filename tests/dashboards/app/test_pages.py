@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from store.repository import Store
+from store.sql.leases import Leases, Partner
 from sweeps.load import parse_sweep
 from sweeps.plan import plan
 from tests.browser import page as new_page
@@ -87,6 +88,23 @@ def test_examples_show_which_patches_and_which_words_were_kept(page: Page, serve
     expect(page.locator("#maps .token.gone")).not_to_have_count(0)
     kept = page.locator("#maps .half").first.locator(".token:not(.gone):not(.whole)")
     assert kept.first.text_content() == "⊢"  # streaming-llm never lets go of the first tokens
+
+
+def test_a_running_sweep_shows_how_far_it_is_until_it_ends(
+    page: Page, served: str, measured: Store
+) -> None:
+    leases = Leases(measured.url)
+    leases.enter(Partner("d1", "small", "node:7", "machine", "7"))
+    try:
+        opened(page, served, view="progress")
+        card = page.locator(".card")
+        expect(card).to_contain_text("12 of 12")
+        expect(card).to_contain_text("run by node:7")
+        assert card.locator("progress").get_attribute("value") == "12"
+    finally:
+        leases.leave("d1")
+        leases.close()
+    expect(card).to_have_count(0)  # at the next tick, without a click
 
 
 def test_strangers_names_are_refused(served: str) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from dashboards.app import exports, traffic
 from dashboards.app.comparison import compare
 from dashboards.app.configurations import configurations_of, family_of
+from dashboards.app.serving_page import _sections
 from dashboards.app.shelf import Shelf
 from methods import registry
 from orchestrator.serving.observed import Numbers, Observation
+from orchestrator.serving.schemas import Frontier, FrontierWorkload
 from store.frontiers.paired import load
 from store.questions.drill_down import drill_down
+from store.releases.release import release_of
 from store.repository import Store
 from sweeps.load import parse_sweep
 from sweeps.plan import plan
@@ -104,6 +108,30 @@ def test_traffic_is_what_the_server_counted() -> None:
     assert late is not None
     assert 0.02 <= median <= 0.05
     assert 0.2 <= late <= 0.5
+
+
+def test_the_serving_page_lists_what_is_released_beside_its_traffic(measured: Store) -> None:
+    release = release_of(measured, "small")
+    frontier = Frontier(
+        sweep="small", workloads=[FrontierWorkload.of(each) for each in release.workloads]
+    )
+    chosen = release.workloads[0].configurations[0]
+    numbers = Numbers()
+    seen = Observation(
+        release=1, workload=release.workloads[0].name, point=chosen.trial, status=200
+    )
+    for _ in range(3):
+        numbers.count("/v1/predict", seen, 0.02)
+    now = traffic.parsed(frontier.model_dump(mode="json"), bytes(numbers.page().body).decode())
+    shown = json.dumps([part.to_plotly_json() for part in _sections(now, now)], default=_json)
+    for workload in release.workloads:
+        for configuration in workload.configurations:
+            assert configuration.trial[:8] in shown
+    assert '"children": "3"' in shown
+
+
+def _json(component: Any) -> Any:
+    return component.to_plotly_json()
 
 
 @pytest.mark.parametrize(
