@@ -42,8 +42,8 @@ class FrontierPage:
         controls = [
             labelled("Cost (across)", chooser("x")),
             labelled("Quality (up)", chooser("y")),
-            labelled("Cost at most", limit("largest", "no limit")),
-            labelled("Quality at least", limit("smallest", "no limit")),
+            labelled("Cost at most", limit("largest", "e.g. 0.4")),
+            labelled("Quality at least", limit("smallest", "e.g. 0.9")),
             dcc.Checklist(
                 id="frontier-options",
                 options=[{"label": "error bars", "value": "bars"}],

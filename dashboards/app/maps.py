@@ -28,9 +28,9 @@ _EDGE: Final = np.array([26, 26, 26], dtype=np.uint8)
 Groups = NDArray[np.int64]
 
 
-def image(pixels_HW3: Pixels, words: str) -> html.Img:
+def image(pixels_HW3: Pixels, words: str, kind: str = "map") -> html.Img:
     """Any picture, enlarged without smoothing."""
-    return html.Img(src=_data_uri(_enlarged(pixels_HW3)), alt=words, className="map")
+    return html.Img(src=_data_uri(_enlarged(pixels_HW3)), alt=words, className=kind)
 
 
 def picture_map(picture: Picture, groups_N: Sequence[int], words: str) -> html.Img:
@@ -77,7 +77,8 @@ def _picture_maps(pictures: Sequence[Picture], step: Step) -> list[Any]:
         if len(own) == picture.grid[0] * picture.grid[1]:
             left = sum(group >= 0 for group in own)
             words = f"Image {number} after {step.name}: {left} of {len(own)} patches left"
-            drawn.append(picture_map(picture, own, words))
+            whole = image(picture.pixels_HW3, f"Image {number}", "map small")
+            drawn += [picture_map(picture, own, words), whole]
     return drawn
 
 
