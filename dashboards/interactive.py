@@ -36,40 +36,44 @@ _PAGE = """<!DOCTYPE html>
 
 def html(sweep_name: str, panels: Sequence[Panel]) -> str:
     """The whole page."""
-    title = markup.escape(f"Sweep {sweep_name}: quality against cost, and the Pareto frontier")
-    figure = _figure(title, panels).to_html(
+    page = figure(sweep_name, panels).to_html(
         full_html=False,
         include_plotlyjs=True,
         div_id="frontier",
         config={"responsive": True, "displaylogo": False, "showSendToCloud": False},
     )
-    return _PAGE.format(title=title, figure=figure)
+    return _PAGE.format(title=_title(sweep_name), figure=page)
 
 
-def _figure(title: str, panels: Sequence[Panel]) -> Any:
+def figure(sweep_name: str, panels: Sequence[Panel]) -> Any:
+    """The same as a Plotly figure, for notebooks and other pages."""
     height = _PANEL_HEIGHT * len(panels) + _HEADER_HEIGHT
-    figure = make_subplots(
+    drawn = make_subplots(
         rows=len(panels),
         cols=1,
         vertical_spacing=130 / height if len(panels) > 1 else 0,
         subplot_titles=[_panel_title(panel) for panel in panels],
     )
-    figure.update_annotations(x=0, xanchor="left", align="left", yshift=6)
+    drawn.update_annotations(x=0, xanchor="left", align="left", yshift=6)
     styles = looks(sweep_labels(panels))
     for number, panel in enumerate(panels, start=1):
-        figure.add_traces(_traces(panel, styles, number), rows=number, cols=1)
-        _set_axes(figure, panel, number)
-    figure.update_layout(
-        title={"text": f"<b>{title}</b>", "x": 0.01, "font": {"size": 18}},
+        drawn.add_traces(_traces(panel, styles, number), rows=number, cols=1)
+        _set_axes(drawn, panel, number)
+    drawn.update_layout(
+        title={"text": f"<b>{_title(sweep_name)}</b>", "x": 0.01, "font": {"size": 18}},
         height=height,
         template="plotly_white",
         hovermode="closest",
         font={"color": INK, "size": 13},
         margin={"t": 120, "l": 70, "r": 20, "b": 60},
         hoverlabel={"align": "left", "bgcolor": "white", "font": {"size": 12, "color": INK}},
-        **_legends(figure, len(panels)),
+        **_legends(drawn, len(panels)),
     )
-    return figure
+    return drawn
+
+
+def _title(sweep_name: str) -> str:
+    return markup.escape(f"Sweep {sweep_name}: quality against cost, and the Pareto frontier")
 
 
 def _panel_title(panel: Panel) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from pathlib import Path
 
@@ -15,49 +14,23 @@ from pypdf import PdfReader
 
 from dashboards.report.writing import write_report
 from methods.registry import entry
-from orchestrator.measurement.trial import run_trial
 from store.repository import Store
 from sweeps.load import load_sweep
 from sweeps.plan import plan
 from tests.browser import page
-from tests.store.examples import failed
-
-HOSTILE = "50 % of <b>x_y</b> & {z} | `w` \\ #1 ~^$"
-SWEEP = f"""
-name: reviewed
-description: {json.dumps(HOSTILE)}
-keep: [1.0, 0.5, 0.25]
-seeds: [0, 1]
-workloads:
-  digits:
-    task: {{id: digits, num_examples: 8}}
-    backbone: vit-digits
-    methods: [identity, tome, random]
-measure: {{latency_pairs: 0}}
-"""
+from tests.dashboards.small import HOSTILE, measured
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A sweep in which one trial failed and two combinations cannot run."""
-    folder = tmp_path_factory.mktemp("reviewed")
-    file = folder / "sweep.yaml"
-    file.write_text(SWEEP)
-    spec = load_sweep(file)
-    planned = plan(spec)
-    store = Store(f"sqlite:///{folder}/paretoken.db")
-    impossible = [each._asdict() for each in planned.impossible]
-    store.begin_sweep(spec.name, SWEEP, spec.resolved(), planned.trials, impossible)
-    *first, last = planned.trials
-    store.record([*(run_trial(trial.spec) for trial in first), failed(last.spec)])
-    return store
+    return measured(tmp_path_factory.mktemp("measured"))
 
 
 @pytest.fixture(scope="module")
 def reports(store: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("reports")
     files = [folder / f"report.{ending}" for ending in ("html", "pdf", "md", "tex")]
-    return {file.suffix[1:]: write_report(store, "reviewed", None, file) for file in files}
+    return {file.suffix[1:]: write_report(store, "quickstart", None, file) for file in files}
 
 
 def said(report: Path) -> str:
@@ -73,7 +46,7 @@ def test_every_format_names_the_frontier_the_failure_the_papers_and_the_machine(
     reports: dict[str, Path], store: Store, ending: str
 ) -> None:
     text = said(reports[ending])
-    best = [point for point in store.points("reviewed") if point.method == "identity"]
+    best = [point for point in store.points("quickstart") if point.method == "identity"]
     assert best[0].trial[:8] in text
     assert "the worker went away" in text
     assert str(entry("tome").method.paper.arxiv) in text  # type: ignore[union-attr]
@@ -125,16 +98,16 @@ def test_the_resolved_sweep_plans_the_very_same_trials(
 ) -> None:
     listed = re.search(r"```yaml\n(.*?)```", reports["md"].read_text(), re.DOTALL)
     assert listed
-    assert yaml.safe_load(listed[1]) == store.spec("reviewed")
-    (tmp_path / "reviewed.yaml").write_text(listed[1])
-    again = plan(load_sweep(tmp_path / "reviewed.yaml"))
-    stored = store.planned_trials("reviewed") or []
+    assert yaml.safe_load(listed[1]) == store.spec("quickstart")
+    (tmp_path / "quickstart.yaml").write_text(listed[1])
+    again = plan(load_sweep(tmp_path / "quickstart.yaml"))
+    stored = store.planned_trials("quickstart") or []
     assert {trial.spec.id for trial in again.trials} == {trial.trial for trial in stored}
 
 
 def test_mistakes_are_said_before_anything_is_written(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="reviewed"):
-        write_report(store, "reviewd", None, tmp_path / "report.html")
+    with pytest.raises(ValueError, match="quickstart"):
+        write_report(store, "quickstar", None, tmp_path / "report.html")
     with pytest.raises(ValueError, match="end it in html, pdf, md, tex, or give --format"):
-        write_report(store, "reviewed", None, tmp_path / "report.docx")
+        write_report(store, "quickstart", None, tmp_path / "report.docx")
     assert list(tmp_path.iterdir()) == []
