@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SOURCES := methods sweeps store orchestrator dashboards tests
 
-.PHONY: demo test bench torture fidelity kvpress lint clean
+.PHONY: demo test bench torture fidelity kvpress docs lint clean
 
 demo: .venv/.base  ## install, run the quickstart sweep, print its frontier
 	@$(BIN)/paretoken run sweeps/quickstart.yaml
@@ -37,8 +37,11 @@ fidelity: .fidelity/.base  ## what kvpress keeps, for the tests to compare our m
 
 kvpress: .fidelity/.base  ## the environment in which methods kvpress/... are measured
 
-docs: .venv/.base  ## the README's table of methods, from the registry
+docs: .venv/.dev  ## the README's table of methods, Grafana's dashboard, the reference in build/
 	$(BIN)/python -m orchestrator.catalogue.method_table README.md
+	$(BIN)/python -m dashboards.grafana.generate
+	$(BIN)/python -m orchestrator.catalogue.schema_page build/reference/sweep-file.md
+	$(BIN)/pdoc --output-directory build/reference methods sweeps store orchestrator dashboards
 
 clean:
 	rm -rf .venv .fidelity
