@@ -41,7 +41,7 @@ docs: .venv/.dev  ## the README's table of methods, Grafana's dashboard, the ref
 	$(BIN)/python -m orchestrator.catalogue.method_table README.md
 	$(BIN)/python -m dashboards.grafana.generate
 	$(BIN)/python -m orchestrator.catalogue.schema_page build/reference/sweep-file.md
-	$(BIN)/pdoc --output-directory build/reference methods sweeps store orchestrator dashboards
+	$(BIN)/pdoc --output-directory build/reference methods sweeps store orchestrator dashboards '!store.migrations'
 
 clean:
 	rm -rf .venv .fidelity
