@@ -12,7 +12,7 @@ import pytest
 import ray
 import yaml
 from grafana_foundation_sdk.models.dashboard import Dashboard
-from orchestrator.serving.release import release_of
+from store.releases.release import release_of
 from prometheus_client.parser import text_string_to_metric_families
 from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
 
