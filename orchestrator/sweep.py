@@ -154,7 +154,7 @@ def run_sweep(
     with Leasing(store, spec.name) as leases:
         dead, found = leases.clear_up(), Reconciliation(repaired=leases.mend_mirror())
         search = searching(store, spec, planned)
-        _begin(store, file, spec, search)
+        _begin(store, file, spec, search, leases.driver)
         outcome = Outcome(PoolReport(workers=0))
         try:
             with progress(search.planned) as shown:
@@ -187,7 +187,7 @@ def _resume(
     return todo
 
 
-def _begin(store: Store, file: Path, spec: SweepSpec, search: Searching) -> None:
+def _begin(store: Store, file: Path, spec: SweepSpec, search: Searching, driver: str) -> None:
     content = spec.resolved()
     content["search"] |= search.notes
     store.begin_sweep(
@@ -196,6 +196,7 @@ def _begin(store: Store, file: Path, spec: SweepSpec, search: Searching) -> None
         content,
         search.first_plan(),
         [combination._asdict() for combination in search.impossible],
+        driver,
     )
 
 

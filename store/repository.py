@@ -93,14 +93,17 @@ class Store:
         spec: dict[str, Any],
         trials: Iterable[tuple[str, str, TrialSpec]],
         impossible: Sequence[dict[str, Any]],
+        driver: str | None = None,
     ) -> None:
         """Write down what a sweep is about to do: (workload, keep label, spec) for every trial.
 
-        Replaces the plan of an earlier run of that name; trials and their results stay. A trial
-        that a workload plans twice keeps its first label. Finished trials that are new to this
-        sweep are queued for its MLflow runs.
+        Replaces the plan of an earlier run of that name; trials and their results stay. Where other
+        drivers than ``driver``, an id, run the same sweep at the moment, the plan is added to
+        theirs. A trial that a workload plans twice keeps its first label. Finished trials that are
+        new to this sweep are queued for its MLflow runs. Raises ValueError where others run a race
+        or a tuning of that name from another file.
         """
-        plan = plans.Plan(name, yaml_text, spec, list(trials), impossible)
+        plan = plans.Plan(name, yaml_text, spec, list(trials), impossible, driver)
         with self._database.write() as connection:
             plans.begin(connection, plan)
 

@@ -106,6 +106,11 @@ class Leasing:
         self.waiting: dict[str, TrialSpec] = {}
         """Trials that other drivers hold."""
 
+    @property
+    def driver(self) -> str:
+        """Id of this driver in the store."""
+        return self._me.id
+
     def __enter__(self) -> Leasing:
         self._since = self._leases.last_attempt()
         self._leases.enter(self._me)

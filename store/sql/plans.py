@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, literal, select, update
 
 from methods.naming import unknown
-from store.models import Impossible, OutboxKind, OutboxRow, Sweep, SweepTrial, Trial
+from store.models import Driver, Impossible, OutboxKind, OutboxRow, Sweep, SweepTrial, Trial
+from store.serialization import digest
 from store.sql.statements import insert_new, present
 from sweeps.trial import TrialSpec, TrialState
+
+GRID: Final = "grid"
+"""The strategy whose plan is whole from the beginning."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +29,29 @@ class Plan:
     trials: Sequence[tuple[str, str, TrialSpec]]
     """Workload, keep label and spec of every trial."""
     impossible: Sequence[dict[str, Any]]
+    driver: str | None = None
+    """Id of the driver that is about to run it, if one is."""
 
 
 def begin(connection: Connection, plan: Plan) -> None:
-    """Make ``plan`` the sweep's current one; the mirror is told of the sweep before its trials."""
+    """Make ``plan`` the sweep's current one; the mirror is told of the sweep before its trials.
+
+    Beside drivers that run the same it is joined: nothing of theirs leaves the plan. Raises
+    ValueError where they run another version of a search.
+    """
     now = datetime.now(UTC)
-    sweep_id = _upsert(connection, plan, now)
+    sweep_id, before = _upsert(connection, plan, now)
+    others, same = _others(connection, plan), digest(before) == digest(plan.spec)
+    if others and not same and (_grows(before) or _grows(plan.spec)):
+        raise ValueError(
+            f"sweep {plan.name!r} is being run by {', '.join(others)} from another version of its "
+            "file: wait until that has ended, or give this one another name"
+        )
     _add_trials(connection, [spec for _, _, spec in plan.trials])
-    _replace_rows(connection, sweep_id, plan)
+    if others and same:
+        _add_rows(connection, sweep_id, plan.trials, _next_position(connection, sweep_id))
+    else:
+        _replace_rows(connection, sweep_id, plan)
     tell = {"kind": OutboxKind.SWEEP_BEGUN, "sweep_id": sweep_id, "created_at": now}
     connection.execute(insert(OutboxRow), [tell])
     _adopt_finished(connection, sweep_id, now)
@@ -46,8 +65,7 @@ def extend(
 ) -> None:
     """Add trials at the end of the current plan; mark those that they take the place of."""
     _add_trials(connection, [spec for _, _, spec in trials])
-    last = select(func.max(SweepTrial.position)).where(SweepTrial.sweep_id == sweep_id)
-    _add_rows(connection, sweep_id, trials, 1 + (connection.execute(last).scalar() or 0))
+    _add_rows(connection, sweep_id, trials, _next_position(connection, sweep_id))
     place = (SweepTrial.sweep_id == sweep_id, SweepTrial.workload == bindparam("of_workload"))
     change = update(SweepTrial).where(*place, SweepTrial.trial_id == bindparam("of_trial"))
     rows = [{"of_workload": workload, "of_trial": trial} for workload, trial in superseded]
@@ -89,11 +107,31 @@ def require_workload(connection: Connection, sweep_id: int, workload: str) -> No
         raise ValueError(unknown("workload", workload, names))
 
 
-def _upsert(connection: Connection, plan: Plan, now: datetime) -> int:
+def _upsert(connection: Connection, plan: Plan, now: datetime) -> tuple[int, dict[str, Any]]:
+    """The sweep's row, which nobody else changes now, and the spec that stood there, if any did."""
     content = {"yaml": plan.yaml, "spec": plan.spec, "updated_at": now}
     insert_new(connection, Sweep, [{"name": plan.name, "created_at": now, **content}])
-    query = update(Sweep).where(Sweep.name == plan.name).values(**content).returning(Sweep.id)
-    return connection.execute(query).scalar_one()
+    stood = select(Sweep.id, Sweep.spec).where(Sweep.name == plan.name).with_for_update()
+    sweep_id, before = connection.execute(stood).one()
+    connection.execute(update(Sweep).where(Sweep.id == sweep_id).values(**content))
+    return sweep_id, before
+
+
+def _grows(spec: dict[str, Any]) -> bool:
+    """Whether a search adds trials while it runs, as its file wants it."""
+    return bool(spec.get("search", {}).get("strategy", GRID) != GRID)
+
+
+def _others(connection: Connection, plan: Plan) -> list[str]:
+    """Names of the drivers that run a sweep of this name besides."""
+    query = select(Driver.name).where(Driver.sweep == plan.name, Driver.id != plan.driver)
+    return sorted(connection.execute(query).scalars()) if plan.driver is not None else []
+
+
+def _next_position(connection: Connection, sweep_id: int) -> int:
+    """The first position behind the current plan."""
+    last = select(func.max(SweepTrial.position)).where(SweepTrial.sweep_id == sweep_id)
+    return 1 + (connection.execute(last).scalar() or 0)
 
 
 def _add_trials(connection: Connection, specs: Sequence[TrialSpec]) -> None:

@@ -11,12 +11,13 @@ from ray.cluster_utils import Cluster
 
 from orchestrator.cluster.connection import cluster
 from orchestrator.engine.crew import Resources
-from orchestrator.engine.events import PoolEvent, PoolReport
-from orchestrator.engine.pool import run_pool
+from orchestrator.engine.events import EventKind, PoolEvent
+from orchestrator.engine.remedies import NODE_FAULTS
 from store.repository import Store
+from sweeps.failures import Remedy
 from sweeps.trial import TrialSpec
 from tests.orchestrator import trials
-from tests.orchestrator.ledgers import plan
+from tests.orchestrator.pools import recorded, run
 from tests.orchestrator.trials import specs
 
 MEMORY = 80 * 2**20
@@ -46,18 +47,9 @@ def add(nodes: Cluster, **has: float) -> Any:
     return None
 
 
-def run(tmp_path: Path, planned: list[TrialSpec], **options: Any) -> PoolReport:
-    url = f"sqlite:///{tmp_path}/results.db"
-    plan(url, planned)
-    ledger, runner = "tests.orchestrator.ledgers:SqlLedger", "tests.orchestrator.trials:located"
-    return run_pool(planned, url, runner=runner, ledger=ledger, **options)
-
-
-def recorded(tmp_path: Path) -> dict[str, list[float]]:
-    with Store(f"sqlite:///{tmp_path}/results.db") as store:
-        points = store.points("engine")
-        assert len({point.trial for point in points}) == len(points)
-        return {point.trial: store.outcomes(point.trial)["outcome"].tolist() for point in points}
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/results.db"
 
 
 def places(folder: Path, spec: TrialSpec) -> list[str]:
@@ -66,7 +58,7 @@ def places(folder: Path, spec: TrialSpec) -> list[str]:
 
 
 def test_nodes_come_and_go_in_mid_sweep_and_every_trial_ends_once(
-    nodes: Cluster, tmp_path: Path
+    nodes: Cluster, url: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "attempts"
     folder.mkdir()
@@ -85,9 +77,9 @@ def test_nodes_come_and_go_in_mid_sweep_and_every_trial_ends_once(
             (folder / "go").touch()
 
     try:
-        report = run(tmp_path, planned, resources=Resources(cpus=1), on_event=disturb)
+        report = run(url, planned, "trials:located", resources=Resources(cpus=1), on_event=disturb)
         assert (report.finished, report.failed, report.workers) == (40, 0, 3)
-        assert recorded(tmp_path) == {spec.id: trials.measure(spec).outcomes for spec in planned}
+        assert recorded(url) == {spec.id: trials.measure(spec).outcomes for spec in planned}
         attempts = [places(folder, spec) for spec in planned]
         assert 1 <= sum(map(len, attempts)) - 40 <= report.requeued
         assert {first.node_id, second[0].node_id} == {place for each in attempts for place in each}
@@ -96,22 +88,49 @@ def test_nodes_come_and_go_in_mid_sweep_and_every_trial_ends_once(
             nodes.remove_node(node)
 
 
-def test_workers_go_only_where_what_they_need_is(nodes: Cluster, tmp_path: Path) -> None:
+def test_workers_go_only_where_what_they_need_is(nodes: Cluster, url: str, tmp_path: Path) -> None:
     plain, gifted = (
         add(nodes, num_cpus=4),
         add(nodes, num_cpus=1, num_gpus=1),
     )
     try:
         planned = specs(12, folder=str(tmp_path))
-        report = run(tmp_path, planned, resources=Resources(cpus=0.25, gpus=0.5))
+        report = run(url, planned, "trials:located", resources=Resources(cpus=0.25, gpus=0.5))
         assert (report.finished, report.workers) == (12, 2)
         assert {place for spec in planned for place in places(tmp_path, spec)} == {gifted.node_id}
         with pytest.raises(ValueError, match=r"2 gpus fits on no node .* 1 cpus and 1 gpus"):
-            run(tmp_path, planned, resources=Resources(gpus=2))
+            run(url, planned, "trials:located", resources=Resources(gpus=2))
         with pytest.raises(
             ValueError, match=r"3 workers of 0\.25 cpus and 0\.5 gpus .* choices: 1 to 2"
         ):
-            run(tmp_path, planned, resources=Resources(cpus=0.25, gpus=0.5, workers=3))
+            run(url, planned, "trials:located", resources=Resources(cpus=0.25, gpus=0.5, workers=3))
     finally:
         nodes.remove_node(plain)
         nodes.remove_node(gifted)
+
+
+def test_a_node_that_spoils_everything_is_left_out_and_no_trial_fails_for_it(
+    nodes: Cluster, url: str, tmp_path: Path
+) -> None:
+    pair = [add(nodes, num_cpus=1), add(nodes, num_cpus=1)]
+    planned = specs(12, folder=str(tmp_path))
+    ended: list[str] = []
+
+    def listen(event: PoolEvent) -> None:
+        ended.extend([event.detail] if event.kind is EventKind.WORKER_ENDED else [])
+
+    runner, resources = "failing_trials:deadly_here", Resources(cpus=1, workers=2)
+    try:
+        report = run(url, planned, runner, resources=resources, on_event=listen)
+    finally:
+        for node in pair:
+            nodes.remove_node(node)
+    bad = (tmp_path / "bad").read_text()
+    (good,) = {node.node_id for node in pair} - {bad}
+    assert (report.finished, report.failed) == (12, 0)
+    assert [places(tmp_path, spec) for spec in planned] == [[good]] * 12
+    assert "its node is left out: workers keep dying there" in ended[-1]
+    with Store(url) as store:
+        spoilt = store.failed_attempts("engine")
+    assert len(spoilt) == report.remedied == NODE_FAULTS
+    assert {each.remedy for each in spoilt} == {Remedy.ELSEWHERE}

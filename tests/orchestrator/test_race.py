@@ -11,11 +11,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.engine.leasing import Leasing
 from orchestrator.measurement.trial import run_trial
 from orchestrator.search.racing import RaceFeed
 from orchestrator.search.searching import searching
@@ -58,20 +60,26 @@ def asked(folder: Path, *arguments: str) -> Any:
     return json.loads(out)
 
 
-def feed(store: Store, text: str = SWEEP) -> RaceFeed:
+def feed(store: Store, text: str = SWEEP, driver: str | None = None) -> RaceFeed:
     spec = parse_sweep(text)
     search = searching(store, spec, plan(spec))
     assert isinstance(search, RaceFeed)
     content = spec.resolved()
     content["search"] |= search.notes
-    store.begin_sweep(spec.name, text, content, search.first_plan(), [])
+    store.begin_sweep(spec.name, text, content, search.first_plan(), [], driver)
     return search
 
 
-def drive(store: Store, search: RaceFeed) -> dict[str, int]:
-    """Run a race in this process; examples that were evaluated by trial."""
+def drive(
+    store: Store, search: RaceFeed, meanwhile: Callable[[list[TrialSpec]], None] = lambda _: None
+) -> dict[str, int]:
+    """Run a race in this process; examples that were evaluated by trial.
+
+    ``meanwhile`` is called before each trial, with those that wait.
+    """
     waiting, ran = list(search.begin()), {}
     while waiting:
+        meanwhile(waiting)
         spec: TrialSpec = waiting.pop()
         head = search.heads([spec]).get(spec.id)
         result: TrialResult = run_trial(spec, head) if head else run_trial(spec)
@@ -125,6 +133,23 @@ def test_interrupted_and_resumed_it_is_the_same_race(
             if "race" in run.data.tags
         ]
     assert any(tag.startswith("stopped at 1/4: dominated by") for tag in tags), tags
+
+
+def test_a_second_start_takes_nothing_from_a_race_that_is_run(
+    tmp_path: Path, whole: tuple[Store, dict[str, int]]
+) -> None:
+    other = SWEEP.replace("keep: [1, 0.5, 0.125]", "keep: [1, 0.5]")
+    with Store(f"sqlite:///{tmp_path}/race.db") as store, Leasing(store, "raced") as first:
+
+        def start_again(waiting: list[TrialSpec]) -> None:
+            if any(spec.task.params["num_examples"] == 16 for spec in waiting):
+                feed(store, driver="second")
+                with pytest.raises(ValueError, match=rf"run by .*{os.getpid()} from another"):
+                    feed(store, other, driver="third")
+
+        assert drive(store, feed(store, driver=first.driver), start_again) == whole[1]
+        assert race_rows(store, "raced") == race_rows(whole[0], "raced")
+        assert numbers(store) == numbers(whole[0])
 
 
 def test_every_example_is_evaluated_once(whole: tuple[Store, dict[str, int]]) -> None:

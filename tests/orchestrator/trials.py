@@ -56,7 +56,20 @@ def result(
     spec: TrialSpec, started_at: datetime, seconds: float, outcomes: list[float]
 ) -> TrialResult:
     """A finished trial with these outcomes per example."""
-    metrics = Metrics(
+    return TrialResult(
+        trial_id=spec.id,
+        state=TrialState.FINISHED,
+        started_at=started_at,
+        seconds=seconds,
+        worker=f"{platform.node()}:{os.getpid()}",
+        metrics=metrics(spec, outcomes),
+        outcomes=outcomes,
+    )
+
+
+def metrics(spec: TrialSpec, outcomes: list[float]) -> Metrics:
+    """Made up, but for the quality."""
+    return Metrics(
         quality=float(np.mean(outcomes)),
         quality_se=float(np.std(outcomes, ddof=1) / len(outcomes) ** 0.5),
         num_examples=len(outcomes),
@@ -70,15 +83,6 @@ def result(
         peak_bytes=1024,
         compressor_seconds=0.0,
         compressor_share=0.0,
-    )
-    return TrialResult(
-        trial_id=spec.id,
-        state=TrialState.FINISHED,
-        started_at=started_at,
-        seconds=seconds,
-        worker=f"{platform.node()}:{os.getpid()}",
-        metrics=metrics,
-        outcomes=outcomes,
     )
 
 

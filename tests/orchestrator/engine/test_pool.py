@@ -7,23 +7,20 @@ import random
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from orchestrator.cluster.connection import cluster
 from orchestrator.engine.crew import Resources
-from orchestrator.engine.events import EventKind, PoolEvent, PoolReport
-from orchestrator.engine.pool import run_pool
+from orchestrator.engine.events import EventKind, PoolEvent
 from orchestrator.engine.worker import thread_environment
 from orchestrator.engine.writer import RecordingError
 from store.repository import Store
 from sweeps.trial import FailureKind, TrialSpec
 from tests.orchestrator import trials
-from tests.orchestrator.ledgers import plan
+from tests.orchestrator.pools import recorded, run
 from tests.orchestrator.trials import specs
 
-RUNNERS = "tests.orchestrator.trials"
 LEDGERS = "tests.orchestrator.ledgers"
 
 
@@ -36,22 +33,6 @@ def four_cpus() -> Iterator[None]:
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/results.db"
-
-
-def run(url: str, planned: list[TrialSpec], runner: str, **options: Any) -> PoolReport:
-    """Run on two workers of half a CPU, recording in SQL alone, unless told otherwise."""
-    plan(url, planned)
-    settings = {"resources": Resources(cpus=0.5, workers=2), "ledger": f"{LEDGERS}:SqlLedger"}
-    return run_pool(planned, url, runner=f"{RUNNERS}:{runner}", **{**settings, **options})
-
-
-def recorded(url: str) -> dict[str, list[float]]:
-    """Outcomes by trial; a trial that were there twice would not fit."""
-    with Store(url) as store:
-        points = store.points("engine")
-        found = {point.trial: store.outcomes(point.trial)["outcome"].tolist() for point in points}
-        assert len(found) == len(points)
-    return found
 
 
 def attempts(folder: Path, spec: TrialSpec) -> int:
@@ -69,7 +50,7 @@ def test_results_are_the_same_for_one_two_and_four_workers_and_in_this_process(
     expected = {spec.id: trials.measure(spec).outcomes for spec in planned}
     for workers in (1, 2, 4):
         url = f"sqlite:///{tmp_path}/{workers}.db"
-        report = run(url, planned, "measure", resources=Resources(cpus=0.5, workers=workers))
+        report = run(url, planned, "trials:measure", resources=Resources(cpus=0.5, workers=workers))
         assert (report.finished, report.failed, report.requeued) == (120, 0, 0)
         assert len(report.busy_seconds) == workers
         assert recorded(url) == expected
@@ -91,7 +72,7 @@ def test_killed_workers_lose_nothing_and_repeat_only_what_was_in_flight(
                 killed.add(event.result.worker)
                 os.kill(pid_of(event.result.worker), signal.SIGKILL)
 
-    report = run(url, planned, "noted", on_event=kill_now_and_then)
+    report = run(url, planned, "trials:noted", on_event=kill_now_and_then)
     assert killed
     assert report.workers_lost == len(killed)
     assert (report.finished, report.failed) == (40, 0)
@@ -105,7 +86,7 @@ def test_a_trial_that_always_takes_its_worker_down_fails_and_the_rest_finish(
     url: str, workers: int
 ) -> None:
     resources = Resources(cpus=0.5, workers=workers)
-    report = run(url, specs(12), "deadly", resources=resources)
+    report = run(url, specs(12), "trials:deadly", resources=resources)
     assert (report.finished, report.failed) == (11, 1)
     with Store(url) as store:
         [failure] = store.failures("engine")
@@ -114,7 +95,7 @@ def test_a_trial_that_always_takes_its_worker_down_fails_and_the_rest_finish(
 
 
 def test_a_trial_past_its_deadline_fails_and_the_rest_finish(url: str) -> None:
-    report = run(url, specs(12), "endless", trial_timeout_s=2.0)
+    report = run(url, specs(12), "trials:endless", trial_timeout_s=2.0)
     assert (report.finished, report.failed) == (11, 1)
     with Store(url) as store:
         [failure] = store.failures("engine")
@@ -122,7 +103,7 @@ def test_a_trial_past_its_deadline_fails_and_the_rest_finish(url: str) -> None:
 
 
 def test_an_exception_is_a_result_and_the_warm_worker_lives(url: str) -> None:
-    report = run(url, specs(12), "faulty")
+    report = run(url, specs(12), "trials:faulty")
     assert (report.finished, report.failed, report.workers_lost) == (11, 1, 0)
     with Store(url) as store:
         [failure] = store.failures("engine")
@@ -133,33 +114,33 @@ def test_an_exception_is_a_result_and_the_warm_worker_lives(url: str) -> None:
 @pytest.mark.parametrize("ledger", ["DiesBeforeCommit", "DiesAfterCommit"])
 def test_a_killed_writer_loses_nothing_and_records_nothing_twice(url: str, ledger: str) -> None:
     planned = specs(30)
-    report = run(url, planned, "measure", ledger=f"{LEDGERS}:{ledger}")
+    report = run(url, planned, "trials:measure", ledger=f"{LEDGERS}:{ledger}")
     assert (report.finished, report.writers_lost) == (30, 1)
     assert recorded(url) == {spec.id: trials.measure(spec).outcomes for spec in planned}
 
 
 def test_results_that_cannot_be_recorded_end_the_run_with_the_cause(url: str) -> None:
     with pytest.raises(RecordingError, match="no space left on device"):
-        run(url, specs(4), "measure", ledger=f"{LEDGERS}:DiskFull")
+        run(url, specs(4), "trials:measure", ledger=f"{LEDGERS}:DiskFull")
 
 
 def test_a_store_that_cannot_be_opened_ends_the_run_with_the_cause(url: str) -> None:
     with pytest.raises(PermissionError, match="the store is locked"):
-        run(url, specs(4), "measure", ledger=f"{LEDGERS}:Locked")
+        run(url, specs(4), "trials:measure", ledger=f"{LEDGERS}:Locked")
 
 
 def test_resources_that_no_node_has_are_refused_in_a_sentence(url: str) -> None:
     with pytest.raises(ValueError, match=r"1 cpus and 1 gpus fits on no node .* 4 cpus and 0 gpus"):
-        run(url, specs(4), "measure", resources=Resources(gpus=1))
+        run(url, specs(4), "trials:measure", resources=Resources(gpus=1))
     with pytest.raises(ValueError, match="9 workers of 1 cpus were asked for; choices: 1 to 4"):
-        run(url, specs(4), "measure", resources=Resources(workers=9))
+        run(url, specs(4), "trials:measure", resources=Resources(workers=9))
     with pytest.raises(ValueError, match="cpus must be above 0"):
-        run(url, specs(4), "measure", resources=Resources(cpus=0))
+        run(url, specs(4), "trials:measure", resources=Resources(cpus=0))
 
 
 def test_a_runner_that_does_not_exist_is_refused_in_a_sentence(url: str) -> None:
     with pytest.raises(ValueError, match=r"'tests\.orchestrator\.trials:mesure' does not name"):
-        run(url, specs(4), "mesure")
+        run(url, specs(4), "trials:mesure")
 
 
 def test_ctrl_c_records_what_is_done_and_the_next_run_does_the_rest(
@@ -173,12 +154,12 @@ def test_ctrl_c_records_what_is_done_and_the_next_run_does_the_rest(
             os.kill(os.getpid(), signal.SIGINT)
 
     seen: list[EventKind] = []
-    first = run(url, planned, "noted", on_event=interrupt_soon)
+    first = run(url, planned, "trials:noted", on_event=interrupt_soon)
     done = recorded(url)
     assert first.interrupted
     assert EventKind.STARTED not in seen[seen.index(EventKind.STOPPING) :]
     assert 5 <= first.finished == len(done) < 40
-    second = run(url, [spec for spec in planned if spec.id not in done], "noted")
+    second = run(url, [spec for spec in planned if spec.id not in done], "trials:noted")
     assert not second.interrupted
     assert first.finished + second.finished == 40
     finished_first = [spec for spec in planned if spec.id in done]
@@ -187,7 +168,7 @@ def test_ctrl_c_records_what_is_done_and_the_next_run_does_the_rest(
 
 def test_workers_compute_with_as_many_threads_as_they_have_cpus(url: str) -> None:
     [spec] = specs(1)
-    run(url, [spec], "threads", resources=Resources(cpus=2))
+    run(url, [spec], "trials:threads", resources=Resources(cpus=2))
     assert recorded(url)[spec.id] == [2.0, 2.0]
     assert set(thread_environment(0.25).values()) == {"1"}
 
@@ -195,7 +176,7 @@ def test_workers_compute_with_as_many_threads_as_they_have_cpus(url: str) -> Non
 def test_mlflow_has_every_trial_when_the_run_ends(url: str) -> None:
     from store.mirror.mlflow_mirror import MlflowMirror
 
-    report = run(url, specs(6), "measure", ledger="orchestrator.engine.writer:StoreLedger")
+    report = run(url, specs(6), "trials:measure", ledger="orchestrator.engine.writer:StoreLedger")
     assert report.mirror_error is None
     assert report.mirrored >= 6
     assert MlflowMirror(url).drain(100) == 0

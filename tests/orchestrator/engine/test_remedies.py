@@ -5,21 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from dashboards import tables
 from orchestrator.cluster.connection import cluster
-from orchestrator.engine.crew import Resources
-from orchestrator.engine.events import PoolReport
-from orchestrator.engine.pool import run_pool
 from store.records import FailedAttempt
 from store.repository import Store
 from sweeps.failures import FailureKind, Remedy
-from sweeps.trial import TrialSpec, TrialState
+from sweeps.trial import TrialState
 from tests.orchestrator import failing_trials
-from tests.orchestrator.ledgers import plan
+from tests.orchestrator.pools import run
 from tests.orchestrator.trials import specs
 
 Done = list[tuple[FailureKind, Remedy | None]]
@@ -34,16 +30,6 @@ def two_cpus() -> Iterator[None]:
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/results.db"
-
-
-def run(url: str, planned: list[TrialSpec], runner: str, **options: Any) -> PoolReport:
-    plan(url, planned)
-    settings = {
-        "resources": Resources(cpus=0.5, workers=2),
-        "ledger": "tests.orchestrator.ledgers:SqlLedger",
-        "runner": f"tests.orchestrator.{runner}",
-    }
-    return run_pool(planned, url, **{**settings, **options})
 
 
 def attempts(url: str) -> dict[int, list[FailedAttempt]]:
