@@ -277,7 +277,7 @@ def _drawn(words: str, side: Seen | str, step: str | None) -> html.Section:
     return html.Section(
         [
             html.H3(words),
-            html.P(f"answers {_plain(side.answer)}; outcome {side.outcome:.4g}", className="sub"),
+            html.P(f"gives {_plain(side.answer)}; outcome {side.outcome:.4g}", className="sub"),
             html.P([said, f". {side.remark}" if side.remark else ""], className="sub"),
             html.Div(maps, className="maps"),
         ],

@@ -1,7 +1,8 @@
 """What a model saw of one example under a trial's compression: the pixels or words, and W.
 
 The trial's method runs on the example alone, with the trial's weights, seed and schedule. A method
-that draws at random draws as for the first example of a batch.
+that draws at random draws as for the first example of a batch; outcomes of all others are those
+that were measured.
 
 Shapes: N tokens that arrived first, K tokens left, B images or heads.
 """
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from dashboards.app.seen import Picture, Seen, Step
-from methods.backbones.base import Backbone, Compression
+from methods.backbones.base import Backbone, Compression, watched_history
 from methods.infeasible import MissingHereError
 from methods.transform import TokenTransform
 from orchestrator.measurement.trial import build_method, build_task, compressed, warm_backbone
@@ -30,7 +31,8 @@ from sweeps.trial import TrialSpec
 _ONE_AT_A_TIME: Final = threading.Lock()
 """A backbone is compressed by one at a time."""
 _EVERYWHERE: Final = "all layers"
-_DRAWS: Final = "It draws at random: this is one such draw"
+_DRAWS: Final = "It draws at random, or remembers: alone, the example may be treated otherwise"
+_UNSEEN: Final = "It leaves no record of which tokens it kept"
 _WORDS: Final = {"vlm": "visual tokens", "kv": "cache"}
 _ELSEWHERE: Final = {
     "storage": "It holds all entries, in fewer bits",
@@ -65,7 +67,7 @@ def seen(spec: TrialSpec, example: int) -> Seen:
     except MissingHereError as error:
         raise ValueError(str(error)) from None
     with torch.inference_mode(), task.prepared(backbone, only):
-        with compressed(backbone, spec):
+        with watched_history() as history, compressed(backbone, spec):
             outcome = float(task.outcomes(backbone, only)[0])
         with compressed(backbone, spec) as compression:
             answer = task.predict(backbone, only)[0]
@@ -77,7 +79,7 @@ def seen(spec: TrialSpec, example: int) -> Seen:
         words=task.words(only),
         inputs=_small(inputs(task, example)),
         steps=steps,
-        remark=_remark(backbone, spec, steps),
+        remark=_DRAWS if history.matters else _remark(backbone, spec, steps),
     )
 
 
@@ -163,9 +165,7 @@ _TENSORS: Final = frozenset({"pixel_values", "pixels", "context", "continuation"
 
 def _remark(backbone: Backbone, spec: TrialSpec, steps: Sequence[Step]) -> str | None:
     method = build_method(spec)
-    if spec.method.id == "random":
-        return _DRAWS
     if steps or spec.keep_ratio == 1:
         return None
     places = [stage.place for stage in backbone.stages(method, spec.schedule, spec.keep_ratio)]
-    return next((_ELSEWHERE[place] for place in places if place in _ELSEWHERE), None)
+    return next((_ELSEWHERE[place] for place in places if place in _ELSEWHERE), _UNSEEN)
