@@ -119,13 +119,14 @@ class Gate:
         words = f"{right} of {count} outcomes as measured"
         if again.draws:
             return Check("golden", right == count, words, point)
-        served = [self.engine.predict(configuration.trial, {"example": i}) for i in range(ASKED)]
+        asked = len(again.answers)
+        served = [self.engine.predict(configuration.trial, {"example": i}) for i in range(asked)]
         same = sum(
             isinstance(mine, Answer) and equal(mine.output, whole)
             for mine, whole in zip(served, again.answers, strict=True)
         )
-        words += f", {same} of {ASKED} answers as in the batch"
-        return Check("golden", right == count and same == ASKED, words, point)
+        words += f", {same} of {asked} answers as in the batch"
+        return Check("golden", right == count and same == asked, words, point)
 
 
 @dataclass(frozen=True)

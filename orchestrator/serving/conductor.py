@@ -17,13 +17,13 @@ from orchestrator.serving.messages import Answer, Refusal
 from orchestrator.serving.plan import UNRELEASED, Plan, Served
 from orchestrator.serving.shelf import Shelf
 from orchestrator.serving.tally import Tally
-from store.database import StoreUnavailableError
 from store.releases.ledger import LedgerError, Signed
 from store.releases.line import Step
 from store.releases.release import Release
 
 LOADING_SECONDS: Final = 120.0
-"""A release that takes longer to load, or to answer its golden examples, is rolled back."""
+"""A release that takes longer to load, or to answer its golden examples, is rolled back, provided
+that the models answer otherwise."""
 WHO: Final = "paretoken serve"
 
 _LOG = logging.getLogger("paretoken.serving")
@@ -50,6 +50,8 @@ class Conductor:
         self._plan: Plan | None = None
         self._tallies: dict[int, Tally] = {}
         self._following: asyncio.Task[None] | None = None
+        self._loading: asyncio.Task[None] | None = None
+        self._reflecting: asyncio.Task[None] | None = None
 
     async def beat(self, known: int | None, tallies: Mapping[int, Tally]) -> Plan | None:
         """Take note of what an ingress saw; the plan, if it is another than the one it knows.
@@ -66,38 +68,71 @@ class Conductor:
         return plan if plan is not None and plan.sequence != known else None
 
     async def _follow(self) -> None:
+        """One look at the ledger, or else at the canary; whatever goes wrong, the next comes."""
         try:
-            await self._judge()
             if self._plan is None or await self._has_gone_on(self._plan):
                 await self._adopt(await asyncio.to_thread(self._shelf.plan))
-        except StoreUnavailableError as error:
-            _LOG.warning("the ledger is away, what is served stays: %s", error)
+            else:
+                await self._judge(self._plan)
         except LedgerError as error:
             _LOG.info("somebody else was faster: %s", error)
+        except Exception:
+            _LOG.exception("what is served stays")
 
     async def _has_gone_on(self, plan: Plan) -> bool:
         ledger = self._shelf.ledger
         return await asyncio.to_thread(ledger.sequence, self._shelf.sweep) != plan.sequence
 
     async def _adopt(self, plan: Plan) -> None:
-        """Load what the plan needs, and make it the plan; or roll back what does not work."""
-        try:
-            broken = await asyncio.wait_for(self._broken(plan), LOADING_SECONDS)
-        except TimeoutError:
-            newest = plan.loaded[-1] if plan.canary else plan.active
-            broken = {newest.number: f"did not load within {LOADING_SECONDS:.0f} s"}
+        """Load what the plan needs, and make it the plan; or roll back what does not work.
+
+        Where all that gets requests is loaded, as after a rollback, nothing is waited for.
+        """
+        before = self._plan
+        if before is not None and set(plan.numbers) <= set(before.loaded_numbers):
+            self._take_over(plan)
+            self._loading = asyncio.create_task(self._loaded_later(plan, self._loading))
+            return
+        if self._loading is not None:
+            await self._loading
+        broken = await self._broken(plan, before)
         for number, why in broken.items():
-            if _can_go_back(plan, number):
+            if before is not None and number in plan.numbers and number != UNRELEASED:
                 await self._step(plan, number, Step.ROLLED_BACK, why)
-                return  # the next beat adopts what that leads to
+                return  # the next look adopts what that leads to
             _LOG.error("release %s of %s: %s", number, self._shelf.sweep, why)
+        self._take_over(plan)
+
+    def _take_over(self, plan: Plan) -> None:
         if self._plan is None or self._plan.canary != plan.canary:
             self._tallies = {}
         self._plan = plan
 
-    async def _broken(self, plan: Plan) -> dict[int, str]:
-        """What does not work of a plan: number and reason."""
-        known = () if self._plan is None else self._plan.loaded
+    async def _loaded_later(self, plan: Plan, earlier: asyncio.Task[None] | None) -> None:
+        try:
+            if earlier is not None:
+                await earlier
+            await self._models.hold([served.release for served in plan.loaded])
+        except Exception:
+            _LOG.exception("what a rollback would lead to is not loaded")
+
+    async def _broken(self, plan: Plan, before: Plan | None) -> dict[int, str]:
+        """What does not work of a plan: number and reason.
+
+        Raises TimeoutError where nothing of it can be blamed: the models do not answer at all.
+        """
+        try:
+            return await asyncio.wait_for(self._problems(plan, before), LOADING_SECONDS)
+        except TimeoutError:
+            if before is None:
+                raise
+            trial = before.active.release.workloads[0].configurations[0].trial
+            await asyncio.wait_for(self._models.predict(trial, {"example": 0}), LOADING_SECONDS)
+            new = [number for number in plan.numbers if number not in before.loaded_numbers]
+            return {new[-1]: f"did not load within {LOADING_SECONDS:.0f} s"}
+
+    async def _problems(self, plan: Plan, before: Plan | None) -> dict[int, str]:
+        known = () if before is None else before.loaded
         # those that requests are on their way to stay
         kept = {served.number: served for served in (*plan.loaded, *known)}
         problems = await self._models.hold([served.release for served in kept.values()])
@@ -120,9 +155,8 @@ class Conductor:
                 return f"{trial} does not give its golden answer"
         return None
 
-    async def _judge(self) -> None:
-        plan = self._plan
-        if plan is None or plan.canary is None:
+    async def _judge(self, plan: Plan) -> None:
+        if plan.canary is None:
             return
         number = plan.canary.served.number
         canary, active = (self._tallies.get(n, Tally()) for n in (number, plan.active.number))
@@ -150,11 +184,7 @@ class Conductor:
             after=plan.sequence,
         )
         _LOG.warning("%s@%s: %s (%s)", self._shelf.sweep, number, step.value, why)
-
-
-def _can_go_back(plan: Plan, number: int) -> bool:
-    is_canary = plan.canary is not None and plan.canary.served.number == number
-    return number != UNRELEASED and (is_canary or number == plan.active.number)
+        self._reflecting = asyncio.create_task(asyncio.to_thread(self._shelf.reflect))
 
 
 def _problem(served: Served, problems: Mapping[str, str]) -> str | None:

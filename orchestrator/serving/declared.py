@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from ray import serve
 
-from orchestrator.keys import KeyFile, keys_file
+from orchestrator.keys import UNPROMISED, KeyFile, ServiceLevel, keys_file
 from orchestrator.serving.app import build_app
 from store.releases.release import release_of
 from store.repository import Store
@@ -27,6 +27,8 @@ class Declared(BaseModel):
     sweep: str
     store: str | None = None
     """Default: ``PARETOKEN_STORE``, which keeps passwords out of the file."""
+    level: ServiceLevel = UNPROMISED
+    """What is promised to whoever's key promises nothing else."""
     require_keys: bool = True
     """False where something in front of the server lets nobody in whom it does not know."""
 
@@ -43,4 +45,4 @@ def app(args: Mapping[str, Any]) -> serve.Application:
     if keys is not None and not KeyFile(keys).read():
         raise ValueError(f"there are no API keys in {keys}: paretoken keys add TENANT")
     with Store(url) as store:
-        return build_app(release_of(store, declared.sweep), url, keys)
+        return build_app(release_of(store, declared.sweep), url, keys, declared.level)

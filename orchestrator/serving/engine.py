@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -47,7 +47,6 @@ class Engine:
         self._variants = {trial: self._variant(spec) for trial, spec in specs.items()}
         for variant in self._variants.values():
             self._warm_up(variant)
-        self._last_answer = time.monotonic()
         self._threads = ThreadPoolExecutor(MAX_ONGOING, thread_name_prefix="completion")
 
     @property
@@ -68,12 +67,12 @@ class Engine:
         outcome = _outcome(lambda: variant.answer(batch))
         if isinstance(outcome, Refusal):
             return outcome
-        self._last_answer = time.monotonic()
+        variant.loaded.answered()
         return Answer(outcome.output, time.perf_counter() - started, outcome.tokens_kept)
 
-    def text_cards(self) -> dict[str, TextCard]:
+    def text_cards(self, trials: Sequence[str]) -> dict[str, TextCard]:
         """How the models that go on from prompts read and write text, by trial."""
-        readers = {trial: variant.reader for trial, variant in self._variants.items()}
+        readers = {trial: self._variants[trial].reader for trial in trials}
         return {trial: reader.card for trial, reader in readers.items() if reader is not None}
 
     async def complete(self, trial: str, continuation: Continuation) -> AsyncIterator[Event]:
@@ -83,15 +82,16 @@ class Engine:
         """
         events: asyncio.Queue[Event | None] = asyncio.Queue()
         loop, unwanted = asyncio.get_running_loop(), threading.Event()
+        variant = self._variants[trial]
 
         def tell(event: Event | None) -> None:
             if isinstance(event, Piece):
-                self._last_answer = time.monotonic()  # a long answer is a sign of health
+                variant.loaded.answered()  # a long answer is a sign of health
             loop.call_soon_threadsafe(events.put_nowait, event)
 
         def work() -> None:
             try:
-                self._complete(trial, continuation, tell, lambda: not unwanted.is_set())
+                _complete(variant, continuation, tell, lambda: not unwanted.is_set())
             finally:
                 tell(None)
 
@@ -103,33 +103,21 @@ class Engine:
             unwanted.set()
         await working
 
-    def _complete(
-        self,
-        trial: str,
-        continuation: Continuation,
-        tell: Callable[[Event], None],
-        wanted: Callable[[], bool],
-    ) -> None:
-        variant = self._variants[trial]
-        if variant.reader is None:
-            tell(Refusal("this configuration's model does not go on from prompts"))
-            return
-        Completion(variant.reader, continuation, tell, wanted).run(variant.at_work)
-
     def probe(self) -> int:
         """Run a forward pass on every model; returns their number, raises what went wrong."""
-        first = {id(variant.loaded): trial for trial, variant in self._variants.items()}
-        for trial in first.values():
-            self._probe(trial)
-        return self.num_backbones
+        each = self._one_of_each_model()
+        for variant in each:
+            self._require_answer(variant)
+        return len(each)
 
     def check_health(self) -> None:
         """Called by Ray Serve every few seconds; raising or hanging gets this replica replaced."""
-        if time.monotonic() - self._last_answer > QUIET_SECONDS:
-            self.probe()
+        for variant in self._one_of_each_model():
+            if variant.loaded.quiet_seconds > QUIET_SECONDS:
+                self._require_answer(variant)
 
-    def _probe(self, trial: str) -> None:
-        self._require_answer(self._variants[trial])
+    def _one_of_each_model(self) -> list[Variant]:
+        return list({id(variant.loaded): variant for variant in self._variants.values()}.values())
 
     def _warm_up(self, variant: Variant) -> None:
         with variant.watched():
@@ -149,6 +137,18 @@ class Engine:
         if key not in self._loaded:
             self._loaded[key] = Loaded.of(weights)
         return self._loaded[key]
+
+
+def _complete(
+    variant: Variant,
+    continuation: Continuation,
+    tell: Callable[[Event], None],
+    wanted: Callable[[], bool],
+) -> None:
+    if variant.reader is None:
+        tell(Refusal("this configuration's model does not go on from prompts"))
+        return
+    Completion(variant.reader, continuation, tell, wanted).run(variant.at_work)
 
 
 def _outcome(answer: Callable[[], Outcome]) -> Outcome | Refusal:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 from orchestrator.serving.engine import Engine
-from orchestrator.serving.messages import Answer, Continuation, Event, Refusal
+from orchestrator.serving.messages import Answer, Continuation, Event, Refusal, TextCard
 from orchestrator.serving.shelf import Shelf
 from store.releases.release import Release
 from sweeps.trial import TrialSpec
@@ -44,9 +44,17 @@ class FollowingEngine(Engine):
         async for event in super().complete(trial, continuation):
             yield event
 
+    def text_cards(self, trials: Sequence[str]) -> dict[str, TextCard]:
+        """How the models that go on from prompts read and write text, by trial."""
+        for trial in trials:
+            self._look_for(trial)
+        return super().text_cards(trials)
+
     def _look_for(self, trial: str) -> None:
-        if trial not in self._variants:
-            self._hold([served.release for served in self._shelf.plan().loaded])
+        """Another replica was told of it, or this one started when it was on its way out."""
+        if trial not in self._variants and (release := self._shelf.having(trial)) is not None:
+            served = [each.release for each in self._shelf.plan().loaded]
+            self._hold([*served, release])
 
     def _hold(self, releases: Iterable[Release]) -> dict[str, str]:
         specs = {c.trial: c.spec for r in releases for w in r.workloads for c in w.configurations}

@@ -17,7 +17,6 @@ from starlette.routing import Mount, Route
 
 from orchestrator.keys import Keyring
 from orchestrator.serving.doors import Doors
-from orchestrator.serving.messages import UnavailableError
 from orchestrator.serving.observed import Numbers, Observed
 from orchestrator.serving.plan import Plan
 from orchestrator.serving.switch import Build, Switch
@@ -45,7 +44,7 @@ def build_front(build: Build, beat: Beat, keys: Path | None = None) -> Starlette
     @asynccontextmanager
     async def following(_: Starlette) -> AsyncIterator[None]:
         follower = _Follower(switch, numbers, beat)
-        await follower.step()
+        await follower.begin()
         task = asyncio.create_task(follower.run())
         yield
         task.cancel()
@@ -66,14 +65,19 @@ class _Follower:
         self._numbers = numbers
         self._beat = beat
 
+    async def begin(self) -> None:
+        """Wait for the first plan."""
+        while self._switch.plan is None:
+            await self.step()
+
     async def run(self) -> None:
         """For as long as the server lives."""
         while True:
             await asyncio.sleep(BEAT_SECONDS)
             try:
                 await self.step()
-            except UnavailableError as error:
-                _LOG.warning("what is served stays: %s", error)
+            except Exception:  # whatever it is, the next beat comes
+                _LOG.exception("what is served stays")
 
     async def step(self) -> None:
         """Tell what was seen, and take over a new plan."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, Final
@@ -21,6 +21,7 @@ from orchestrator.serving.messages import (
     Answer,
     AsyncEngine,
     Continuation,
+    Ending,
     Event,
     Refusal,
     TextCard,
@@ -49,8 +50,7 @@ class _Pace:
         """As its trial measured it, for one example."""
         measured, seconds = configuration.measured, _UNTIMED_SECONDS * configuration.measured.flops
         if measured.latency is not None and measured.baseline_seconds is not None:
-            batch = configuration.spec.measure.batch
-            seconds = measured.latency * measured.baseline_seconds / batch
+            seconds = measured.latency * measured.baseline_seconds
         return cls(seconds, seconds)
 
     def note(self, seconds: float) -> None:
@@ -88,16 +88,6 @@ class Load:
             self._note(self._paces[trial], now - max(started, self._last_answer))
             self._last_answer = now
 
-    @contextmanager
-    def under_way(self, trial: str) -> Iterator[None]:
-        """Around one request."""
-        started, is_answered = self.begin(trial), False
-        try:
-            yield
-            is_answered = True
-        finally:
-            self.end(trial, started, is_answered)
-
     @property
     def backlog(self) -> float:
         """Seconds until everything that is under way is answered."""
@@ -115,7 +105,8 @@ class Load:
         pace = self._paces[trial]
         if pace.answers:
             return pace.seconds
-        asked = [p.seconds / p.measured for p in self._paces.values() if p.answers]
+        # a copy: a release may come meanwhile
+        asked = [p.seconds / p.measured for p in list(self._paces.values()) if p.answers]
         return pace.measured * (fmean(asked) if asked else 1.0)
 
     def _note(self, pace: _Pace, seconds: float) -> None:
@@ -133,20 +124,31 @@ class Loaded:
 
     async def predict(self, trial: str, inputs: dict[str, Any]) -> Answer | Refusal:
         """Answer one example. Raises UnavailableError."""
-        with self._load.under_way(trial):
-            return await self._engine.predict(trial, inputs)
+        started, answer = self._load.begin(trial), None
+        try:
+            answer = await self._engine.predict(trial, inputs)
+            return answer
+        finally:
+            self._load.end(trial, started, isinstance(answer, Answer))
 
     async def complete(self, trial: str, continuation: Continuation) -> AsyncIterator[Event]:
         """Pieces, then an ending; or a refusal. Raises UnavailableError."""
-        with self._load.under_way(trial):
+        started, is_over = self._load.begin(trial), False
+        try:
             async with aclosing(self._engine.complete(trial, continuation)) as events:  # type: ignore[type-var]
                 async for event in events:
+                    if isinstance(event, Ending):  # whoever reads slowly is not waited for
+                        is_over = True
+                        self._load.end(trial, started)
                     yield event
+        finally:
+            if not is_over:
+                self._load.end(trial, started, is_answered=False)
 
     async def probe(self) -> int:
         """Run every model once; returns their number. Raises UnavailableError."""
         return await self._engine.probe()
 
-    async def text_cards(self) -> Mapping[str, TextCard]:
+    async def text_cards(self, trials: Sequence[str]) -> Mapping[str, TextCard]:
         """Of the trials whose models go on from prompts. Raises UnavailableError."""
-        return await self._engine.text_cards()
+        return await self._engine.text_cards(trials)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -109,8 +109,8 @@ class AsyncEngine(Protocol):
         """Run every model once; returns their number. Raises UnavailableError."""
         ...
 
-    async def text_cards(self) -> Mapping[str, TextCard]:
-        """Of the trials whose models go on from prompts. Raises UnavailableError."""
+    async def text_cards(self, trials: Sequence[str]) -> Mapping[str, TextCard]:
+        """Of those of the trials whose models go on from prompts. Raises UnavailableError."""
         ...
 
     def complete(self, trial: str, continuation: Continuation) -> AsyncIterator[Event]:

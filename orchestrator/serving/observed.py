@@ -6,6 +6,7 @@ once the answer's last byte is sent, so that a stream counts with its whole leng
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from orchestrator.serving.plan import UNRELEASED, Served
 from orchestrator.serving.router import Route
 
-ENDPOINTS: Final = ("/v1/predict", "/v1/completions", "/v1/chat/completions", "/v1/questions")
+PREDICT: Final = "/v1/predict"
+MODEL_ENDPOINTS: Final = (PREDICT, "/v1/completions", "/v1/chat/completions")
+ENDPOINTS: Final = (*MODEL_ENDPOINTS, "/v1/questions")
 _POINT: Final = ("release", "workload", "point")
 _REQUEST: Final = ("endpoint", *_POINT)
 _SECONDS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
@@ -40,6 +43,10 @@ class Observation:
     """Whether a stream ended in an error, behind a status that said otherwise."""
     fell_back: bool = False
     """Whether a canary was asked first, in vain."""
+    hung_up: bool = False
+    """Whether the caller did not wait for the answer."""
+    named: bool = False
+    """Whether the request named its release."""
     tokens_in: float = 0
     tokens_kept: float = 0
     tokens_out: float = 0
@@ -47,7 +54,7 @@ class Observation:
     @property
     def failed(self) -> bool:
         """Whether there was no answer, or half of one."""
-        return self.status >= 500 or self.broke_off
+        return not self.hung_up and (self.status >= 500 or self.broke_off)
 
     def chose(self, route: Route) -> None:
         """Note who answers."""
@@ -188,6 +195,9 @@ class Observed:
         token = _CURRENT.set(seen)
         try:
             yield seen
+        except asyncio.CancelledError:
+            seen.hung_up = True
+            raise
         finally:
             _CURRENT.reset(token)
             seconds = time.perf_counter() - started

@@ -81,7 +81,9 @@ class OpenAIEndpoints:
 
     async def _known(self) -> Names:
         if self._names is None:
-            self._names = Names(self._release, self._router, await self._engine.text_cards())
+            trials = [c.trial for w in self._release.workloads for c in w.configurations]
+            cards = await self._engine.text_cards(trials)
+            self._names = Names(self._release, self._router, cards)
         return self._names
 
     async def _answer(self, request: Request, shape: Shape) -> Response:

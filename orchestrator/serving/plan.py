@@ -51,6 +51,17 @@ class Plan:
         return tuple(each for each in (self.active, self.previous, canary) if each is not None)
 
     @property
+    def loaded_numbers(self) -> tuple[int, ...]:
+        """Of everything that is kept loaded."""
+        return tuple(served.number for served in self.loaded)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Of what gets requests: the active release, then the canary."""
+        canary = () if self.canary is None else (self.canary.served.number,)
+        return (self.active.number, *canary)
+
+    @property
     def shares(self) -> tuple[tuple[Served, float], ...]:
         """What each loaded release gets of the requests that name none."""
         tried = 0.0 if self.canary is None else self.canary.terms.share

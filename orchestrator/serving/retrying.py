@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
-from ray.exceptions import RayActorError
+from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import RayServeException
 
 from orchestrator.serving.messages import (
@@ -41,7 +41,9 @@ class _Retrying:
         while True:
             try:
                 return await getattr(self._handle, method).remote(*arguments)
-            except (RayActorError, RayServeException) as error:
+            except (RayTaskError, TaskCancelledError):
+                raise  # it was answered: with an error of its own
+            except (RayError, RayServeException) as error:
                 if time.monotonic() > deadline:
                     raise UnavailableError(self.unavailable) from error
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -67,9 +69,9 @@ class RetryingEngine(_Retrying):
         problems: dict[str, str] = await self._ask("hold", releases)
         return problems
 
-    async def text_cards(self) -> dict[str, TextCard]:
+    async def text_cards(self, trials: Sequence[str]) -> dict[str, TextCard]:
         """Of the models that go on from prompts. Raises UnavailableError."""
-        cards: dict[str, TextCard] = await self._ask("text_cards")
+        cards: dict[str, TextCard] = await self._ask("text_cards", list(trials))
         return cards
 
     async def complete(self, trial: str, continuation: Continuation) -> AsyncIterator[Event]:
@@ -89,7 +91,9 @@ class RetryingEngine(_Retrying):
                         given = number
                         yield event
                 return
-            except (RayActorError, RayServeException) as error:
+            except (RayTaskError, TaskCancelledError):
+                raise  # it was answered: with an error of its own
+            except (RayError, RayServeException) as error:
                 if time.monotonic() > deadline:
                     raise UnavailableError(self.unavailable) from error
             finally:

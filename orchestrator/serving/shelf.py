@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from typing import Any
 
@@ -9,6 +10,8 @@ from orchestrator.serving.plan import UNRELEASED, Plan, Served, Trial
 from store.releases.ledger import Ledger
 from store.releases.line import Entry, Step, line_of
 from store.releases.release import Release
+
+_LOG = logging.getLogger("paretoken.serving")
 
 
 class Shelf:
@@ -45,6 +48,27 @@ class Shelf:
             canary = Trial(self._taken(line.canary.number, entries), line.canary.terms)
         previous = None if line.previous is None else self._taken(line.previous, entries)
         return Plan(line.sequence, active, canary, previous)
+
+    def having(self, trial: str) -> Release | None:
+        """The newest release with this configuration, whether it is served or not."""
+        for number in range(self.ledger.newest(self.sweep) or 0, 0, -1):
+            release = self.ledger.release(self.sweep, number).release
+            if any(c.trial == trial for w in release.workloads for c in w.configurations):
+                return release
+        return None
+
+    def reflect(self) -> None:
+        """Let MLflow's registry show what the ledger says, if it knows the sweep's releases.
+
+        Whatever goes wrong is logged: the next step makes it good.
+        """
+        try:
+            if any(e.step is Step.REGISTERED for e in self.ledger.entries(self.sweep)):
+                from store.mirror.registry import Registry  # takes MLflow
+
+                Registry(self._url).reflect(self.sweep, self.ledger.line(self.sweep))
+        except Exception:
+            _LOG.exception("the registry was not told")
 
     def golden(self, number: int) -> dict[str, Any]:
         """Of every trial of a release, the answer that it gave at the gate to example 0."""

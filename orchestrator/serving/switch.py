@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,7 +19,13 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.serving.agreement import decision
-from orchestrator.serving.observed import ENDPOINTS, Observation, forgotten, observation
+from orchestrator.serving.observed import (
+    MODEL_ENDPOINTS,
+    PREDICT,
+    Observation,
+    forgotten,
+    observation,
+)
 from orchestrator.serving.plan import Plan, Served
 from orchestrator.serving.points import POINT_HEADER, QUALITY_HEADER, RELEASE_HEADER
 from orchestrator.serving.refusals import problem
@@ -100,7 +107,9 @@ class Switch:
         return tallies
 
     def count(self, _endpoint: str, seen: Observation, seconds: float) -> None:
-        """Note a request that is over."""
+        """Note a request that is over, if it says something about the release that answered."""
+        if seen.named or seen.hung_up or 400 <= seen.status < 500:
+            return
         tally = self._tally(seen.release)
         tally.requests += 1
         tally.errors += seen.failed
@@ -114,7 +123,7 @@ class Switch:
         wanted = HTTPConnection(scope).headers.get(RELEASE_HEADER)
         if wanted is not None:
             await self._named(wanted, current, scope, receive, send)
-        elif scope["path"] in ENDPOINTS and self._is_canarys(current.plan):
+        elif scope["path"] in MODEL_ENDPOINTS and self._is_canarys(current.plan):
             await self._tried(current, scope, receive, send)
         else:
             await _given(current, current.plan.active, scope, receive, send)
@@ -133,6 +142,7 @@ class Switch:
         loaded = current.plan.loaded
         served = next((s for s in loaded if wanted in (str(s.number), s.name)), None)
         if served is not None:
+            observation().named = True
             await _given(current, served, scope, receive, send)
             return
         names = ", ".join(each.name for each in loaded)
@@ -152,15 +162,23 @@ class Switch:
             if not heard.failed:
                 raise  # a stream that broke off after its beginning
         if heard.failed:
-            self._tally(canary.number).requests += 1
-            self._tally(canary.number).errors += 1
-            observation().fell_back = True
             again = _replayed(messages, receive)
-            await _given(current, current.plan.active, scope, again, send)
-        elif heard.status == 200 and len(self._shadows) < MOST_SHADOWS:
+            await self._answered_instead(current, canary, scope, again, send)
+        elif scope["path"] == PREDICT and heard.status == 200 and len(self._shadows) < MOST_SHADOWS:
             task = asyncio.create_task(self._compared(current, canary, heard, scope, messages))
             self._shadows.add(task)
             task.add_done_callback(self._shadows.discard)
+
+    async def _answered_instead(
+        self, current: _Current, canary: Served, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """By the active release; an error of the canary's, unless that takes as long or fails."""
+        seen, began = observation(), time.monotonic()
+        seen.fell_back = True
+        await _given(current, current.plan.active, scope, receive, send)
+        if seen.status < 500 and time.monotonic() - began < PATIENCE_SECONDS:
+            self._tally(canary.number).requests += 1
+            self._tally(canary.number).errors += 1
 
     async def _compared(
         self,
@@ -212,12 +230,8 @@ async def _guarded(
 
 
 def _said(content: Any) -> Any:
-    """What an answer decides; None for what cannot be compared, such as a stream."""
-    if not isinstance(content, dict):
-        return None
-    if "output" in content:
-        return decision(content["output"])
-    return [c.get("text", c.get("message")) for c in content.get("choices", ())] or None
+    """What an answer decides; None for what cannot be compared."""
+    return decision(content["output"]) if isinstance(content, dict) else None
 
 
 def _signed(served: Served, send: Send) -> Send:

@@ -9,7 +9,9 @@ methods that draw at random answer one by one, for a draw depends on the place i
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,12 +46,22 @@ class Loaded:
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
         self.steps = SharedSteps()
+        self._answered_at = -math.inf
         self.gathering = Gathering[Any, Outcome](self.steps.turn)
 
     @classmethod
     def of(cls, weights: AnyWeights) -> Self:
         """Open a model."""
         return cls(open_backbone(weights))
+
+    def answered(self) -> None:
+        """The model gave something just now."""
+        self._answered_at = time.monotonic()
+
+    @property
+    def quiet_seconds(self) -> float:
+        """Since it did."""
+        return time.monotonic() - self._answered_at
 
     @property
     def turn(self) -> threading.Lock:

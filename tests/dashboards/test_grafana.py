@@ -12,7 +12,6 @@ import pytest
 import ray
 import yaml
 from grafana_foundation_sdk.models.dashboard import Dashboard
-from store.releases.release import release_of
 from prometheus_client.parser import text_string_to_metric_families
 from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
 
@@ -22,6 +21,8 @@ from orchestrator.engine.crew import Resources
 from orchestrator.engine.gauges import Gauges
 from orchestrator.engine.pool import run_pool
 from orchestrator.serving.observed import Numbers, Observation
+from orchestrator.serving.plan import Served
+from store.releases.release import release_of
 from store.repository import Store
 from tests.orchestrator.ledgers import plan
 from tests.orchestrator.trials import specs
@@ -64,11 +65,12 @@ def test_provisioning_files_are_yaml_that_names_the_dashboards_source() -> None:
 def test_a_server_exports_what_is_asked_of_it(tmp_path: Path) -> None:
     with Store(f"sqlite:///{tmp_path}/paretoken.db") as store:
         release = release_of(store, asked.record(store))
-    numbers = Numbers(release)
+    numbers, served = Numbers(), Served(3, release)
+    numbers.describe([(served, 1.0)])
     workload = release.workloads[0]
     point = workload.configurations[0].trial
     for status in (200, 404, 500):
-        seen = Observation(workload.name, point, status, tokens_in=8, tokens_kept=4, tokens_out=2)
+        seen = Observation(3, workload.name, point, status, tokens_in=8, tokens_out=2)
         numbers.count("/v1/predict", seen, 0.1)
     names = exported(bytes(numbers.page().body).decode())
     assert wanted("paretoken_") <= names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -121,8 +121,8 @@ class InProcess:
     async def probe(self) -> int:
         return self._engine.probe()
 
-    async def text_cards(self) -> dict[str, TextCard]:
-        return self._engine.text_cards()
+    async def text_cards(self, trials: Sequence[str]) -> dict[str, TextCard]:
+        return self._engine.text_cards(trials)
 
     def complete(self, trial: str, continuation: Continuation) -> AsyncIterator[Event]:
         return self._engine.complete(trial, continuation)

@@ -178,6 +178,7 @@ def test_a_model_that_does_not_answer_is_unwell(release, one_thread) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(float("nan"))
-    engine._last_answer = float("-inf")
+    for loaded in engine._loaded.values():
+        loaded._answered_at = float("-inf")
     with pytest.raises(RuntimeError, match="overflow"):
         engine.check_health()
