@@ -111,14 +111,15 @@ class Battlefield:
         """Let trials end from now on."""
         self.notes.with_suffix(quick.GO).touch()
 
-    def start(self) -> subprocess.Popen[str]:
-        """The command; what it says goes to files."""
+    def start(self, **variables: str) -> subprocess.Popen[str]:
+        """The command with these environment variables besides; what it says goes to files."""
         command = [sys.executable, "-m", "tests.torture.sweep_driver", str(self.file), self.url]
         log = self.folder / f"{len(self._output)}.log"
         environment = {
             **os.environ,
             quick.NOTES: str(self.notes),
             "PARETOKEN_ARTIFACTS": str(self.folder / "artifacts"),
+            **variables,
         }
         with log.open("w") as errors, log.with_suffix(".json").open("w") as output:
             process = subprocess.Popen(

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from sweeps.trial import Metrics, TrialResult, TrialSpec, TrialState
+from sweeps.trial import Head, Metrics, TrialResult, TrialSpec
+from tests.orchestrator.trials import metrics, result
 
 NOTES = "PARETOKEN_TORTURE_NOTES"
 """Names the folder in which every attempt leaves a line: a file for each trial."""
 SECONDS = 0.06
 GO = ".go"
 """No trial ends before there is a file of the folder's name with this ending."""
+TROUBLE = ".trouble"
+"""A folder of that name with this ending says which trials fail at first, and how: a file for each
+that names one of :data:`TROUBLES`."""
+MORE_THAN_THERE_IS = 2**50
 
 
-def quick(spec: TrialSpec) -> TrialResult:
+def quick(
+    spec: TrialSpec,
+    _head: Head | None = None,
+    *,
+    small_batches: bool = False,
+) -> TrialResult:
     """Numbers that depend on the spec alone."""
     started_at, started = datetime.now(UTC), time.perf_counter()
     notes = Path(os.environ[NOTES])
@@ -28,32 +37,36 @@ def quick(spec: TrialSpec) -> TrialResult:
     while not notes.with_suffix(GO).exists():
         time.sleep(0.02)
     time.sleep(SECONDS)
-    metrics, outcomes = quick_numbers(spec)
-    return TrialResult(
-        trial_id=spec.id,
-        state=TrialState.FINISHED,
-        started_at=started_at,
-        seconds=time.perf_counter() - started,
-        worker=f"{platform.node()}:{os.getpid()}",
-        metrics=metrics,
-        outcomes=outcomes,
-    )
+    trouble = notes.with_suffix(TROUBLE) / spec.id
+    if trouble.exists() and len((notes / spec.id).read_text().splitlines()) == 1:
+        return TROUBLES[trouble.read_text()](spec)
+    return result(spec, started_at, time.perf_counter() - started, _outcomes(spec))
+
+
+def _hang(_: TrialSpec) -> TrialResult:
+    while True:
+        time.sleep(1)
+
+
+def _exhaust(spec: TrialSpec) -> TrialResult:
+    from tests.orchestrator.failing_trials import failed
+
+    try:
+        bytearray(MORE_THAN_THERE_IS)
+    except MemoryError as error:
+        return failed(spec, error)
+    raise AssertionError("no machine has so much memory")
+
+
+TROUBLES = {"hang": _hang, "memory": _exhaust}
 
 
 def quick_numbers(spec: TrialSpec) -> tuple[Metrics, list[float]]:
     """What an undisturbed run records."""
-    outcomes = np.random.default_rng(int(spec.id, 16)).random(32).tolist()
-    metrics = Metrics(
-        quality=float(np.mean(outcomes)),
-        quality_se=float(np.std(outcomes, ddof=1) / len(outcomes) ** 0.5),
-        num_examples=len(outcomes),
-        tokens=spec.keep_ratio,
-        tokens_per_layer=[8, 8],
-        flops=spec.keep_ratio,
-        flops_per_example=1e6 * spec.keep_ratio,
-        kv=None,
-        kv_bytes=None,
-        peak_memory=1.0,
-        peak_bytes=1024,
-    )
-    return metrics, outcomes
+    outcomes = _outcomes(spec)
+    return metrics(spec, outcomes), outcomes
+
+
+def _outcomes(spec: TrialSpec) -> list[float]:
+    drawn: list[float] = np.random.default_rng(int(spec.id, 16)).random(32).tolist()
+    return drawn
