@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,14 @@ from rich.text import Text
 
 from dashboards.fitting import Column, FittingTable
 from dashboards.tables import some
+from store.comparison.difference import Fate
 
 if TYPE_CHECKING:
-    from store.comparison.difference import Change, Difference
+    from store.comparison.difference import Difference
 
 Json = dict[str, Any]
+Reasons = defaultdict[tuple[str, tuple[str, ...]], Counter[str]]
+"""How many trials of each method have a workload and a reason why."""
 _TITLES = {
     "new": "To measure",
     "open": "To measure, planned before",
@@ -26,26 +29,30 @@ _TITLES = {
 }
 
 
-def difference_rows(found: Difference, num_impossible: int) -> Json:
-    """Counts and every trial as one JSON object."""
-    counts = Counter(change.fate.value for change in found.changes)
+def difference_counts(found: Difference, num_impossible: int) -> Json:
+    """How many trials have each fate; ``num_impossible``: those that the plan leaves out."""
+    counts = {fate: found.count(Fate(fate)) for fate in _TITLES}
     return {
         "sweep": found.sweep,
         "stored": found.stored,
         "to_measure": counts["new"] + counts["open"] + counts["failed"],
-        **{fate: counts[fate] for fate in _TITLES},
+        **counts,
         "impossible": num_impossible + counts["impossible"],
-        "trials": [{**change._asdict(), "fate": change.fate.value} for change in found.changes],
     }
 
 
-def difference_table(found: Difference, rows: Mapping[str, Any]) -> RenderableType:
+def difference_rows(found: Difference, num_impossible: int) -> Json:
+    """Counts and every trial as one JSON object."""
+    trials = [{**change._asdict(), "fate": change.fate.value} for change in found.changes]
+    return {**difference_counts(found, num_impossible), "trials": trials}
+
+
+def difference_table(found: Difference, num_impossible: int) -> RenderableType:
     """One sentence, then for every fate the trials by reason."""
-    parts: list[RenderableType] = [Text(_sentence(rows), style="bold"), Text()]
-    for fate, title in _TITLES.items():
-        changes = [change for change in found.changes if change.fate == fate]
-        if changes:
-            parts.append(_reasons(title, changes))
+    counts = difference_counts(found, num_impossible)
+    parts: list[RenderableType] = [Text(_sentence(counts), style="bold"), Text()]
+    reasons = _reasons(found)
+    parts += [_table(title, reasons[fate]) for fate, title in _TITLES.items() if reasons[fate]]
     return Group(*parts)
 
 
@@ -58,15 +65,22 @@ def _sentence(rows: Mapping[str, Any]) -> str:
     return f"{rows['sweep']}: {counted}{impossible * bool(rows['impossible'])}{first}"
 
 
-def _reasons(title: str, changes: list[Change]) -> FittingTable:
-    methods: dict[tuple[str, str], dict[str, None]] = {}
-    for change in changes:
-        methods.setdefault((change.workload, "; ".join(change.why)), {})[change.method] = None
-    counts = Counter((change.workload, "; ".join(change.why)) for change in changes)
+def _reasons(found: Difference) -> defaultdict[str, Reasons]:
+    """By fate, without spelling out the trials that are reused as they are."""
+    reasons: defaultdict[str, Reasons] = defaultdict(lambda: defaultdict(Counter))
+    for (workload, method), count in found.unchanged_methods.items():
+        reasons[Fate.REUSED][workload, found.why_unchanged][method] += count
+    for change in (*found.changed.values(), *found.retired):
+        reasons[change.fate][change.workload, change.why][change.method] += 1
+    return reasons
+
+
+def _table(title: str, reasons: Reasons) -> FittingTable:
+    counts = [methods.total() for methods in reasons.values()]
     columns = [
-        Column("count", [f"{count:,}" for count in counts.values()]),
-        Column("workload", [workload for workload, _ in counts], justify="left"),
-        Column("methods", [some(methods[key]) for key in counts], justify="left", folds=True),
-        Column("why", [why for _, why in counts], justify="left", folds=True),
+        Column("count", [f"{count:,}" for count in counts]),
+        Column("workload", [workload for workload, _ in reasons], justify="left"),
+        Column("methods", [some(each) for each in reasons.values()], justify="left", folds=True),
+        Column("why", ["; ".join(why) for _, why in reasons], justify="left", folds=True),
     ]
-    return FittingTable(f"{title}: {len(changes):,}", columns)
+    return FittingTable(f"{title}: {sum(counts):,}", columns)

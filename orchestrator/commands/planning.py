@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.console import File, Json, StoreUrl, log, open_store, show_rows
+from orchestrator.commands.console import (
+    File,
+    Json,
+    StoreUrl,
+    log,
+    open_store,
+    print_json,
+    show,
+    show_rows,
+)
 
 
 def plan(
@@ -51,8 +60,11 @@ def diff(file: File, as_json: Json = False, store: StoreUrl = None) -> None:
     planned = make_plan(spec)
     with open_store(store) as opened:
         found = difference(opened, spec.name, planned.trials)
-    rows = difference_tables.difference_rows(found, len(planned.impossible))
-    show_rows(as_json, rows, lambda: difference_tables.difference_table(found, rows))
+    num_impossible = len(planned.impossible)
+    if as_json:
+        print_json(difference_tables.difference_rows(found, num_impossible))
+    else:
+        show(difference_tables.difference_table(found, num_impossible))
 
 
 def register(app: typer.Typer) -> None:

@@ -8,6 +8,7 @@ least, those of the same sweep first.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -93,12 +94,25 @@ class Difference:
         """How many trials are reused as they are."""
         return len(self.trials) - len(self.changed)
 
+    @property
+    def why_unchanged(self) -> tuple[str, ...]:
+        """Why those are reused."""
+        return (_measured_by(self.sweep),)
+
+    @cached_property
+    def unchanged_methods(self) -> Counter[tuple[str, str]]:
+        """How many of those each workload and method has."""
+        return Counter(
+            (workload, spec.method.id)
+            for place, (workload, _, spec) in enumerate(self.trials)
+            if place not in self.changed
+        )
+
     @cached_property
     def changes(self) -> list[Change]:
         """The file's trials in the plan's order, then those that retire."""
-        why = (_measured_by(self.sweep),)
         told = (
-            self.changed.get(place) or _change(Fate.REUSED, planned, why)
+            self.changed.get(place) or _change(Fate.REUSED, planned, self.why_unchanged)
             for place, planned in enumerate(self.trials)
         )
         return [*told, *self.retired]
