@@ -62,7 +62,7 @@ def remove(connection: Connection, name: str) -> None:
 
 def every(connection: Connection) -> list[Imported]:
     """All of them, the latest first."""
-    names = connection.execute(select(Import.name).order_by(Import.imported_at.desc(), Import.id))
+    names = connection.execute(select(Import.name).order_by(Import.id.desc()))
     return [one(connection, name) for name in names.scalars().all()]
 
 

@@ -23,6 +23,8 @@ from store.models import (
     Environment,
     Impossible,
     Measurement,
+    OutboxKind,
+    OutboxRow,
     Sweep,
     SweepTrial,
     Timing,
@@ -40,7 +42,7 @@ _CURRENT: ColumnElement[bool] = SweepTrial.superseded.is_(False)
 
 
 def sweeps() -> Select[*tuple[Any, ...]]:
-    """Fields of :class:`store.records.SweepStatus`, the latest sweep first."""
+    """Fields of :class:`store.records.SweepStatus`, the sweep that was begun last first."""
     counts = _counts()
     impossible = select(func.count()).where(Impossible.sweep_id == Sweep.id).scalar_subquery()
     return (
@@ -57,8 +59,18 @@ def sweeps() -> Select[*tuple[Any, ...]]:
             func.coalesce(counts.c.timed, 0),
         )
         .outerjoin(counts, counts.c.sweep_id == Sweep.id)
-        .order_by(Sweep.updated_at.desc(), Sweep.id.desc())
+        .order_by(_last_begun().desc(), Sweep.id.desc())
     )
+
+
+def _last_begun() -> Any:
+    """Place of a sweep's latest beginning among all that happened; a clock may be set back."""
+    rows = select(func.coalesce(func.max(OutboxRow.sequence), 0)).where(
+        OutboxRow.sweep_id == Sweep.id,
+        OutboxRow.trial_id.is_(None),
+        OutboxRow.kind == OutboxKind.SWEEP_BEGUN,
+    )
+    return rows.correlate(Sweep).scalar_subquery()
 
 
 def _counts() -> Any:

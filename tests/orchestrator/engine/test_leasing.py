@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, closing
+from functools import partial
+from subprocess import PIPE
 
 import pytest
 
@@ -32,6 +35,38 @@ with Leasing(Store(sys.argv[1]), "quickstart") as leases:
     print(len(taken), flush=True)
     time.sleep(600)
 """
+
+ELSEWHERE = "another machine"
+JUMPY = f"""
+import datetime, sys, time
+import pandas  # compiled, it takes no other class for a datetime
+true_time, offset = time.time, 0.0
+time.time = lambda: true_time() + offset
+class Clock(datetime.datetime):
+    __slots__ = ()
+    @classmethod
+    def now(cls, tz=None):
+        return cls.fromtimestamp(time.time(), tz)
+datetime.datetime = Clock
+from dataclasses import replace
+from orchestrator.engine import leasing, processes
+from store.repository import Store
+from tests.store.examples import finished, spec
+leasing.RENEW_SECONDS = 0.1
+processes.place = lambda: {ELSEWHERE!r}
+with Store(sys.argv[1]) as store, leasing.Leasing(store, "quickstart") as leases:
+    trials = leases.take([spec(number) for number in range(4)])
+    for trial in trials:
+        leases.begin(trial.id)
+    print(len(trials), flush=True)
+    for trial, line in zip(trials, sys.stdin):
+        offset += float(line)
+        store.record([replace(finished(trial), started_at=Clock.now(datetime.UTC))])
+        print(len(leases.look().dead.drivers), flush=True)
+"""
+"""A driver of which only the beat is seen. It reads seconds, by which its wall clock jumps; after
+each jump it ends a trial and looks at the others."""
+DAY = 86_400.0
 
 
 @pytest.fixture
@@ -141,6 +176,44 @@ def test_silence_is_counted_on_a_clock_of_our_own() -> None:
     # Away for an hour: the others may have been away as well, and get the time to say so.
     assert watch.silent(at(beat=60), 3700.0) == []
     assert watch.silent(at(beat=61), 3701.0) == []
+
+
+def test_a_driver_whose_clock_jumps_is_not_buried_and_when_it_dies_not_waited_for_longer(
+    planned: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leasing, "Watch", partial(Watch, seconds=1.0))
+    command = [sys.executable, "-c", JUMPY, planned.url]
+    with (
+        closing(Leases(planned.url)) as leases,
+        subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) as process,
+        Leasing(planned, "quickstart") as second,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "4\n"
+        assert second.take(TRIALS) == TRIALS[4:]
+        for seconds, trial in zip((DAY, -2 * DAY, 2 * DAY), IDS, strict=False):
+            print(seconds, file=process.stdin, flush=True)
+            assert process.stdout.readline() == "0\n"
+            wait_for_two_beats(leases)
+            news = second.look()
+            assert (news.dead.drivers, [each.trial_id for each in news.results]) == ([], [trial])
+        process.kill()
+        process.wait()
+        while not (news := second.look()).dead.drivers:
+            time.sleep(0.05)
+        assert (news.dead.in_flight, news.ours) == ({IDS[3]}, [TRIALS[3]])
+
+
+def wait_for_two_beats(leases: Leases) -> None:
+    """Of the driver elsewhere; the second began after this was called."""
+
+    def beat() -> int:
+        return next(each.beat for each in leases.partners() if each.place == ELSEWHERE)
+
+    first = beat()
+    while beat() < first + 2:
+        time.sleep(0.05)
 
 
 def test_a_process_is_known_dead_only_for_certain() -> None:
