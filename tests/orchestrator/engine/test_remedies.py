@@ -73,21 +73,27 @@ def test_short_of_memory_a_trial_runs_in_small_batches_then_alone_then_it_has_fa
 
 def test_a_trial_that_hangs_runs_once_more(url: str) -> None:
     report = run(url, specs(5), "trials:endless", trial_timeout_s=1.5)
-    assert (report.finished, report.failed, report.workers_lost) == (4, 1, 2)
-    assert done(attempts(url)[3]) == [
-        (FailureKind.TIMEOUT, Remedy.AGAIN),
-        (FailureKind.TIMEOUT, None),
-    ]
+    assert (report.finished, report.failed) == (4, 1)
+    found = attempts(url)
+    again = (FailureKind.TIMEOUT, Remedy.AGAIN)
+    assert done(found.pop(3)) == [again, (FailureKind.TIMEOUT, None)]
+    # On a busy machine the others may take as long, but not twice.
+    assert [done(each) for each in found.values()] == [[again]] * len(found)
+    assert report.workers_lost == 2 + len(found)
 
 
 def test_every_worker_that_died_is_an_attempt_with_its_place(url: str) -> None:
     report = run(url, specs(5), "trials:deadly")
-    assert (report.finished, report.failed, report.remedied) == (4, 1, 2)
-    found = attempts(url)[3]
-    died = FailureKind.WORKER_DIED
-    assert done(found) == [(died, Remedy.ELSEWHERE), (died, Remedy.ELSEWHERE), (died, None)]
-    assert len({each.worker for each in found}) == 3
-    assert all(each.node and each.device == f"{each.node}/cpu" for each in found)
+    assert (report.finished, report.failed) == (4, 1)
+    found = attempts(url)
+    blamed = found.pop(3)
+    died, again = FailureKind.WORKER_DIED, (FailureKind.WORKER_DIED, Remedy.ELSEWHERE)
+    assert done(blamed) == [again, again, (died, None)]
+    assert len({each.worker for each in blamed}) == 3
+    assert all(each.node and each.device == f"{each.node}/cpu" for each in blamed)
+    # The result of the trial before may die with its worker on the way; it is suspected once.
+    assert [done(each) for each in found.values()] == [[again]] * len(found)
+    assert (report.remedied, report.workers_lost) == (2 + len(found), 3 + len(found))
 
 
 def test_what_is_impossible_has_not_failed_and_status_says_what_there_is_to_do(
