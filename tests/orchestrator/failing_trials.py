@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import ray
 import torch
 
 from methods.infeasible import InfeasibleError
+from orchestrator.engine.remedies import NODE_FAULTS
 from orchestrator.measurement.failing import failure_of, state_of
 from sweeps.trial import Head, TrialResult, TrialSpec
 from tests.orchestrator import trials
@@ -56,13 +58,20 @@ def impossible(spec: TrialSpec) -> TrialResult:
 
 
 def deadly_here(spec: TrialSpec) -> TrialResult:
-    """Every worker ends on the node that the file ``bad`` names, which the first one writes."""
+    """Every worker ends on the node that the link ``bad`` names, which is that of the first trial.
+
+    On others no trial ends before as many workers have as a node may take down.
+    """
     node = ray.get_runtime_context().get_node_id()
-    bad = _folder(spec) / "bad"
-    if not bad.exists():
-        bad.write_text(node)
-    if bad.read_text() == node:
+    bad, deaths = _folder(spec) / "bad", _folder(spec) / "deaths"
+    with suppress(FileExistsError):
+        bad.symlink_to(node)
+    if os.readlink(bad) == node:
+        with deaths.open("a") as file:
+            file.write(".")
         os._exit(1)
+    while not deaths.exists() or deaths.stat().st_size < NODE_FAULTS:
+        time.sleep(0.02)
     _note(spec, node)
     return trials.measure(spec)
 
