@@ -58,7 +58,7 @@ def require_method(name: str, loc: Loc) -> None:
         return
     if matching(name):
         return
-    patterns = [f"{family}/*" for family in families()]
+    patterns = [f"{family}/*" for family in families() if matching(f"{family}/*")]
     ids = list(registry.entries())
     if is_pattern(name):
         raise refuse(unknown_name("method pattern", name, [*patterns, *ids], loc))
@@ -84,17 +84,22 @@ def _require_press(name: str, loc: Loc) -> None:
 
 def method_descriptions() -> dict[str, str]:
     """Every name of every method, with a line that says what it is."""
-    found = [*registry.entries().values(), *registry.presses().values()]
+    return _described([*registry.entries().values(), *registry.presses().values()])
+
+
+def _described(found: list[MethodEntry]) -> dict[str, str]:
     texts = {entry.id: first_sentence(entry.method.__doc__) for entry in found}
     return {name: texts[entry.id] for entry in found for name in names_of(entry)}
 
 
 def pattern_schema() -> dict[str, Any]:
-    """JSON Schema of a name or pattern."""
+    """JSON Schema of a name or pattern; of methods that need no parameters."""
+    found = [*registry.entries().values(), *registry.presses().values()]
+    alone = _described([entry for entry in found if entry.stands_alone])
     groups = {f"{family}/*": f"Every method in {family}/." for family in families()}
     groups |= {f"{place}/*": f"Every method for {place}, controls included." for place in PLACES}
     any_pattern = {"type": "string", "pattern": r"[*?\[]", "description": "A pattern of names."}
-    return {"anyOf": [named(method_descriptions() | groups), any_pattern]}
+    return {"anyOf": [named(alone | groups), any_pattern]}
 
 
 Pattern = Annotated[str, PlainValidator(parse_pattern), AsWritten(pattern_schema)]

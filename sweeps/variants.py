@@ -106,13 +106,24 @@ def parse_method(value: Any) -> MethodChoice:
     if is_stack(value):
         return MethodChoice(name=STACK, axes={"stages": stacks(value[STACK], _combinations)})
     name, params = _name_and_params(value, "a method, a pattern or {method: {parameter: value}}")
-    require_method(name, (name,) if isinstance(value, dict) else ())
+    loc = (name,) if isinstance(value, dict) else ()
+    require_method(name, loc)
     if not params:
+        _require_no_more(name, loc, value)
         return MethodChoice(name=name)
     if is_pattern(name):
         sentence = f"parameters belong to one method; {show(name)} is a pattern"
         raise refuse(wrong(sentence, (name,), value, at_key=True))
     return MethodChoice(name=name, axes=_axes(name, matching(name)[0].method, params))
+
+
+def _require_no_more(name: str, loc: Loc, value: Any) -> None:
+    """Refuse a method alone that means nothing without parameters."""
+    for entry in matching(name):
+        needed = [key for key, each in entry.method.model_fields.items() if each.is_required()]
+        if needed:
+            sentence = f"{entry.id} says nothing without {', '.join(needed)}"
+            raise refuse(wrong(f"{sentence}; see: paretoken methods {entry.id}", loc, value))
 
 
 def _combinations(value: Any) -> list[tuple[str, dict[str, JsonValue]]]:
@@ -200,7 +211,11 @@ def _parameter_schema(model: type[BaseModel], hidden: Iterable[str] = ()) -> dic
         for key, value in schema.get("properties", {}).items()
         if key not in hidden
     }
-    return {"type": ["object", "null"], "properties": shown, "additionalProperties": False}
+    needed = [key for key in schema.get("required", ()) if key not in hidden]
+    closed = {"properties": shown, "additionalProperties": False}
+    if needed:
+        return {"type": "object", "required": needed, **closed}
+    return {"type": ["object", "null"], **closed}
 
 
 def _method_schema() -> dict[str, Any]:

@@ -40,6 +40,14 @@ ONE_MISTAKE = {
         changed("[tome]", "[evit, tomee]"),
         "7:21: unknown method 'tomee'; did you mean 'tome'? (choices: ",
     ),
+    "method that says nothing alone": (
+        changed("[tome]", "[evit, stack]"),
+        "7:21: stack says nothing without stages; see: paretoken methods stack",
+    ),
+    "method without what it needs": (
+        changed("[tome]", "[{pairing: null}]"),
+        "7:25: pairing says nothing without score",
+    ),
     "method of another place": (
         changed("[tome]", "[vision/snapkv]"),
         "7:15: unknown method 'vision/snapkv'; did you mean 'kv/snapkv'? (choices: ",
