@@ -16,7 +16,7 @@ from store.releases.release import Configuration, Release, Workload
 
 UTILISATION: Final = 0.6
 """Share of the time that a replica is to work."""
-PROCESS_BYTES: Final = 700 * 2**20
+PROCESS_BYTES: Final = 560 * 2**20
 """A replica's interpreter with torch and transformers: what a process of this project holds before
 it has a model, as ``tests.benchmarks.serving_overhead`` measures it."""
 
