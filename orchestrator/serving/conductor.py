@@ -91,7 +91,8 @@ class Conductor:
         before = self._plan
         if before is not None and set(plan.numbers) <= set(before.loaded_numbers):
             self._take_over(plan)
-            self._loading = asyncio.create_task(self._loaded_later(plan, self._loading))
+            wanted = _needed(plan, before)
+            self._loading = asyncio.create_task(self._loaded_later(wanted, self._loading))
             return
         if self._loading is not None:
             await self._loading
@@ -108,11 +109,13 @@ class Conductor:
             self._tallies = {}
         self._plan = plan
 
-    async def _loaded_later(self, plan: Plan, earlier: asyncio.Task[None] | None) -> None:
+    async def _loaded_later(
+        self, wanted: list[Release], earlier: asyncio.Task[None] | None
+    ) -> None:
         try:
             if earlier is not None:
                 await earlier
-            await self._models.hold([served.release for served in plan.loaded])
+            await self._models.hold(wanted)
         except Exception:
             _LOG.exception("what a rollback would lead to is not loaded")
 
@@ -133,9 +136,7 @@ class Conductor:
 
     async def _problems(self, plan: Plan, before: Plan | None) -> dict[int, str]:
         known = () if before is None else before.loaded
-        # those that requests are on their way to stay
-        kept = {served.number: served for served in (*plan.loaded, *known)}
-        problems = await self._models.hold([served.release for served in kept.values()])
+        problems = await self._models.hold(_needed(plan, before))
         found = {}
         for served in plan.loaded:
             why = _problem(served, problems)
@@ -185,6 +186,15 @@ class Conductor:
         )
         _LOG.warning("%s@%s: %s (%s)", self._shelf.sweep, number, step.value, why)
         self._reflecting = asyncio.create_task(asyncio.to_thread(self._shelf.reflect))
+
+
+def _needed(plan: Plan, before: Plan | None) -> list[Release]:
+    """A plan's releases, and those of the one before: requests are on their way to them.
+
+    Ingresses hear of a new plan one after another.
+    """
+    known = () if before is None else before.loaded
+    return list({each.number: each.release for each in (*plan.loaded, *known)}.values())
 
 
 def _problem(served: Served, problems: Mapping[str, str]) -> str | None:

@@ -39,9 +39,12 @@ class Models:
 
     def __init__(self, engine: FollowingEngine) -> None:
         self._engine = engine
+        self.held: list[list[Release]] = []
 
     async def hold(self, releases: list[Release]) -> dict[str, str]:
-        return await self._engine.hold(releases)
+        problems = await self._engine.hold(releases)
+        self.held.append(releases)
+        return problems
 
     async def predict(self, trial: str, inputs: dict[str, Any]) -> Answer | Refusal:
         return await asyncio.to_thread(self._engine.predict, trial, inputs)
@@ -54,7 +57,8 @@ class Server:
         self.ledger = Ledger(url)
         self.shelf = Shelf(url, unreleased)
         self.engine = FollowingEngine(self.shelf)
-        self.conductor = Conductor(self.shelf, Models(self.engine))
+        self.models = Models(self.engine)
+        self.conductor = Conductor(self.shelf, self.models)
         self.plan: Plan | None = None
 
     async def follows(self, sequence: int, tallies: dict[int, Tally] | None = None) -> Plan:
@@ -65,6 +69,13 @@ class Server:
                 tallies = None
                 await asyncio.sleep(0.02)
         return self.plan
+
+    async def holds(self, number: int) -> list[Release]:
+        """What the models were told to hold at the n-th time."""
+        async with asyncio.timeout(60):
+            while len(self.models.held) <= number:
+                await asyncio.sleep(0.02)
+        return self.models.held[number]
 
     def released(self, release: Release, golden: dict[str, Any] | None = None) -> int:
         return passed(self.ledger, release, golden)
@@ -104,6 +115,26 @@ def test_it_goes_forward_and_back_with_the_ledger(server: Server, small: Release
         back = await server.follows(server.takes(part, Step.ROLLED_BACK))
         assert back.active == first.active
         assert (await server.follows(server.takes(whole, Step.ROLLED_BACK))).active.number == 0
+
+    asyncio.run(scenario())
+
+
+def test_what_a_plan_leaves_is_held_until_the_one_after(server: Server, small: Release) -> None:
+    """An ingress that has not heard of a rollback yet sends requests to what was rolled back."""
+
+    async def scenario() -> None:
+        one, other = (chosen(small, [point]) for point in ("identity@1", "knorm@0.25"))
+        first, second = server.released(one), server.released(other)
+        await server.follows(server.takes(first, Step.ACTIVE))
+        await server.follows(server.takes(second, Step.ACTIVE))
+        count = len(server.models.held)
+        back = await server.follows(server.takes(second, Step.ROLLED_BACK))
+        assert second not in back.loaded_numbers
+        held = await server.holds(count)
+        assert one in held
+        assert other in held
+        await server.follows(server.takes(first, Step.ROLLED_BACK))
+        assert other not in await server.holds(count + 1)
 
     asyncio.run(scenario())
 
