@@ -31,10 +31,9 @@ def chosen(release: Release, points: Sequence[str]) -> Release:
     """The release with these points alone; all of them where none is named."""
     if not points:
         return release
-    configurations = [c for workload in release.workloads for c in workload.configurations]
     for point in points:
-        if not any(_is(point, c) for c in configurations):
-            names = {name for c in configurations for name in (c.trial, _label(c))}
+        if not any(_is(point, c) for c in release.configurations):
+            names = {name for c in release.configurations for name in (c.trial, _label(c))}
             raise ValueError(unknown("point of the frontier", point, names))
     workloads = []
     for workload in release.workloads:

@@ -129,7 +129,7 @@ class Conductor:
         except TimeoutError:
             if before is None:
                 raise
-            trial = before.active.release.workloads[0].configurations[0].trial
+            trial = before.active.release.configurations[0].trial
             await asyncio.wait_for(self._models.predict(trial, {"example": 0}), LOADING_SECONDS)
             new = [number for number in plan.numbers if number not in before.loaded_numbers]
             return {new[-1]: f"did not load within {LOADING_SECONDS:.0f} s"}
@@ -198,8 +198,5 @@ def _needed(plan: Plan, before: Plan | None) -> list[Release]:
 
 
 def _problem(served: Served, problems: Mapping[str, str]) -> str | None:
-    for workload in served.release.workloads:
-        for configuration in workload.configurations:
-            if configuration.trial in problems:
-                return f"{configuration.trial}: {problems[configuration.trial]}"
-    return None
+    broken = (c.trial for c in served.release.configurations if c.trial in problems)
+    return next((f"{trial}: {problems[trial]}" for trial in broken), None)

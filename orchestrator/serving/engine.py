@@ -42,7 +42,7 @@ class Engine:
 
     def __init__(self, release: Release) -> None:
         torch.set_num_threads(1)  # as when the numbers were measured: same bits
-        specs = {c.trial: c.spec for w in release.workloads for c in w.configurations}
+        specs = {c.trial: c.spec for c in release.configurations}
         self._loaded: dict[tuple[str, str], Loaded] = {}
         self._variants = {trial: self._variant(spec) for trial, spec in specs.items()}
         for variant in self._variants.values():

@@ -57,7 +57,7 @@ class FollowingEngine(Engine):
             self._hold([*served, release])
 
     def _hold(self, releases: Iterable[Release]) -> dict[str, str]:
-        specs = {c.trial: c.spec for r in releases for w in r.workloads for c in w.configurations}
+        specs = {c.trial: c.spec for release in releases for c in release.configurations}
         problems = {}
         with self._holding:
             held = {trial: v for trial, v in self._variants.items() if trial in specs}

@@ -15,8 +15,7 @@ def require_current(release: Release) -> None:
 
     Raises ValueError that names what changed; the measured numbers would be about something else.
     """
-    specs = [c.spec for workload in release.workloads for c in workload.configurations]
-    changes = sorted({change for spec in specs for change in _changes(spec)})
+    changes = sorted({change for c in release.configurations for change in _changes(c.spec)})
     if changes:
         raise ValueError(
             f"sweep {release.sweep!r} was measured with {', '.join(changes)}; run it again"

@@ -108,7 +108,7 @@ class Endpoints:
         return Health(
             sweep=self._release.sweep,
             workloads=[w.name for w in self._release.workloads],
-            configurations=sum(len(w.configurations) for w in self._release.workloads),
+            configurations=len(self._release.configurations),
             backbones=backbones,
         )
 

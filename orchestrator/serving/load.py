@@ -72,7 +72,7 @@ class Load:
 
     def know(self, release: Release) -> None:
         """A release is served, perhaps besides others."""
-        for configuration in (c for w in release.workloads for c in w.configurations):
+        for configuration in release.configurations:
             self._paces.setdefault(configuration.trial, _Pace.of(configuration))
 
     def begin(self, trial: str) -> float:

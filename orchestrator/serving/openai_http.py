@@ -81,7 +81,7 @@ class OpenAIEndpoints:
 
     async def _known(self) -> Names:
         if self._names is None:
-            trials = [c.trial for w in self._release.workloads for c in w.configurations]
+            trials = [c.trial for c in self._release.configurations]
             cards = await self._engine.text_cards(trials)
             self._names = Names(self._release, self._router, cards)
         return self._names

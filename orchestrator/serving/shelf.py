@@ -53,7 +53,7 @@ class Shelf:
         """The newest release with this configuration, whether it is served or not."""
         for number in range(self.ledger.newest(self.sweep) or 0, 0, -1):
             release = self.ledger.release(self.sweep, number).release
-            if any(c.trial == trial for w in release.workloads for c in w.configurations):
+            if any(c.trial == trial for c in release.configurations):
                 return release
         return None
 

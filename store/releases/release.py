@@ -84,6 +84,11 @@ class Release(_Frozen):
     """Methods that need another interpreter than a server's, by workload."""
 
     @property
+    def configurations(self) -> tuple[Configuration, ...]:
+        """Of all workloads, in order; a trial that two workloads share is there twice."""
+        return tuple(each for workload in self.workloads for each in workload.configurations)
+
+    @property
     def shortfall(self) -> str | None:
         """One sentence about what is left out; None where nothing is."""
         methods = sorted({method for found in self.left_out.values() for method in found})

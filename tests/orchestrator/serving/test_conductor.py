@@ -108,8 +108,8 @@ def test_it_goes_forward_and_back_with_the_ledger(server: Server, small: Release
         assert (first.active.number, first.active.exact) == (whole, ("digits",))
         second = await server.follows(server.takes(part, Step.ACTIVE))
         assert second.previous == first.active
-        (kept,) = second.active.release.workloads[0].configurations
-        dropped = next(c for c in small.workloads[0].configurations if c != kept)
+        (kept,) = second.active.release.configurations
+        dropped = next(c for c in small.configurations if c != kept)
         # the previous release is loaded still, and needs nothing but its name
         assert isinstance(server.engine.predict(dropped.trial, {"example": 1}), Answer)
         back = await server.follows(server.takes(part, Step.ROLLED_BACK))
@@ -172,7 +172,7 @@ def test_a_release_that_does_not_work_here_is_rolled_back(server: Server, small:
         for configuration in gone["workloads"][0]["configurations"]:
             configuration["spec"]["backbone"] |= {"path": "/nowhere", "fingerprint": "0" * 16}
             configuration["trial"] += "0"
-        trial = small.workloads[0].configurations[0].trial
+        trial = small.configurations[0].trial
         broken = (
             (server.released(Release.model_validate(gone)), "weights"),
             (server.released(chosen(small, [trial]), {trial: {"bits_per_byte": 99.0}}), "golden"),
@@ -250,7 +250,7 @@ def test_a_release_passes_its_gate_and_is_in_the_registry(own: Path, release: Re
 def test_every_configuration_of_a_frontier_passes_the_gate(store: Store, release: Release) -> None:
     checks = list(Gate(release, store).checks())
     assert not [check for check in checks if not check.passed]
-    count = sum(len(w.configurations) for w in release.workloads)
+    count = len(release.configurations)
     assert sum(check.subject == "golden" for check in checks) == count
 
 

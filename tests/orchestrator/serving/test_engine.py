@@ -30,7 +30,7 @@ def directly(spec: TrialSpec, example: int) -> dict[str, object]:
 
 
 def specs(release: Release) -> list[TrialSpec]:
-    return [c.spec for workload in release.workloads for c in workload.configurations]
+    return [c.spec for c in release.configurations]
 
 
 def output(answer: Answer | Refusal) -> dict[str, object]:
@@ -78,7 +78,7 @@ def assert_same(batched: dict[str, Any], single: dict[str, Any]) -> None:
 
 def test_examples_that_wait_share_one_pass_and_keep_their_answers(engine, release) -> None:
     """Those of one shape and configuration; a method that draws answers one by one."""
-    for configuration in (c for w in release.workloads for c in w.configurations):
+    for configuration in release.configurations:
         if configuration.spec.task.id not in ("digits", "vqa"):
             continue
         trial, variant = configuration.trial, engine._variants[configuration.trial]

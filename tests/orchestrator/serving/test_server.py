@@ -139,7 +139,7 @@ def test_it_is_healthy_when_every_model_answers(client, release) -> None:
         "status": "ok",
         "sweep": release.sweep,
         "workloads": ["digits", "recall", "bytes", "pictures"],
-        "configurations": sum(len(w.configurations) for w in release.workloads),
+        "configurations": len(release.configurations),
         "backbones": 4,
     }
 

@@ -110,7 +110,7 @@ def test_models_say_whose_tokenizer_and_template_they_have(client) -> None:
 
 def test_texts_are_the_tokenizers(client, release, tokenizer) -> None:
     prompt = "something in the thing, naïve thinking " * 3
-    for configuration in release[0].workloads[0].configurations:
+    for configuration in release[0].configurations:
         answer = client.completions.create(model=configuration.trial, prompt=prompt, max_tokens=16)
         tokens = tokenizer(prompt)["input_ids"]
         assert answer.usage.prompt_tokens == len(tokens) < len(prompt.encode())
@@ -132,7 +132,7 @@ def test_a_chat_is_written_by_the_template(client, release, tokenizer) -> None:
     tokens = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)[
         "input_ids"
     ]
-    for configuration in release[0].workloads[0].configurations:
+    for configuration in release[0].configurations:
         answer = client.chat.completions.create(
             model=configuration.trial, messages=messages, max_tokens=12
         )
