@@ -27,8 +27,8 @@ class Served:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A canary."""
+class Canary:
+    """A release that gets a share of the requests until it is judged."""
 
     served: Served
     terms: Terms
@@ -41,7 +41,7 @@ class Plan:
     sequence: int
     """Of the ledger's step that led here."""
     active: Served
-    canary: Trial | None = None
+    canary: Canary | None = None
     previous: Served | None = None
 
     @property

@@ -6,7 +6,7 @@ import logging
 from functools import cached_property
 from typing import Any
 
-from orchestrator.serving.plan import UNRELEASED, Plan, Served, Trial
+from orchestrator.serving.plan import UNRELEASED, Canary, Plan, Served
 from store.releases.ledger import Ledger
 from store.releases.line import Entry, Step, line_of
 from store.releases.release import Release
@@ -45,7 +45,7 @@ class Shelf:
             active = self._taken(line.active, entries)
         canary = None
         if line.canary is not None:
-            canary = Trial(self._taken(line.canary.number, entries), line.canary.terms)
+            canary = Canary(self._taken(line.canary.number, entries), line.canary.terms)
         previous = None if line.previous is None else self._taken(line.previous, entries)
         return Plan(line.sequence, active, canary, previous)
 

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from orchestrator.serving import switch as switching
 from orchestrator.serving.front import build_front
-from orchestrator.serving.plan import Plan, Served, Trial
+from orchestrator.serving.plan import Canary, Plan, Served
 from orchestrator.serving.points import POINT_HEADER, QUALITY_HEADER, RELEASE_HEADER
 from orchestrator.serving.tally import Tally
 from store.releases.line import Terms
@@ -36,7 +36,7 @@ class Releases:
         self.canary = Served(2, release, ("digits",))
         self.behaviour: dict[int, Any] = {}
         self.asked: Counter[int] = Counter()
-        self.plan = Plan(7, self.active, Trial(self.canary, Terms(share=0.25)))
+        self.plan = Plan(7, self.active, Canary(self.canary, Terms(share=0.25)))
         self.tallies: dict[int, Tally] = {}
 
     def build(self, served: Served) -> ASGIApp:
