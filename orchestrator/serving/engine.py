@@ -44,9 +44,7 @@ class Engine:
         torch.set_num_threads(1)  # as when the numbers were measured: same bits
         specs = {c.trial: c.spec for c in release.configurations}
         self._loaded: dict[tuple[str, str], Loaded] = {}
-        self._variants = {trial: self._variant(spec) for trial, spec in specs.items()}
-        for variant in self._variants.values():
-            self._warm_up(variant)
+        self._variants = {trial: self._ready(spec) for trial, spec in specs.items()}
         self._threads = ThreadPoolExecutor(MAX_ONGOING, thread_name_prefix="completion")
 
     @property
@@ -119,18 +117,18 @@ class Engine:
     def _one_of_each_model(self) -> list[Variant]:
         return list({id(variant.loaded): variant for variant in self._variants.values()}.values())
 
-    def _warm_up(self, variant: Variant) -> None:
-        with variant.watched():
-            self._require_answer(variant)
-
     def _require_answer(self, variant: Variant) -> None:
         answer = self._predicted(variant, PROBE)
         if isinstance(answer, Refusal):
             name = variant.spec.id
             raise RuntimeError(f"configuration {name} does not answer {PROBE}: {answer.reason}")
 
-    def _variant(self, spec: TrialSpec) -> Variant:
-        return Variant(spec, self._load(spec.backbone))
+    def _ready(self, spec: TrialSpec) -> Variant:
+        """A configuration that has answered once. Raises what kept it from answering."""
+        variant = Variant(spec, self._load(spec.backbone))
+        with variant.watched():
+            self._require_answer(variant)
+        return variant
 
     def _load(self, weights: AnyWeights) -> Loaded:
         key = (weights.fingerprint, weights.dtype)

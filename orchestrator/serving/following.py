@@ -11,7 +11,6 @@ from orchestrator.serving.engine import Engine
 from orchestrator.serving.messages import Answer, Continuation, Event, Refusal, TextCard
 from orchestrator.serving.shelf import Shelf
 from store.releases.release import Release
-from sweeps.trial import TrialSpec
 
 
 class FollowingEngine(Engine):
@@ -70,8 +69,3 @@ class FollowingEngine(Engine):
             used = {id(variant.loaded) for variant in held.values()}
             self._loaded = {key: m for key, m in self._loaded.items() if id(m) in used}
         return problems
-
-    def _ready(self, spec: TrialSpec) -> Any:
-        variant = self._variant(spec)
-        self._warm_up(variant)
-        return variant
