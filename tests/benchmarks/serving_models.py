@@ -13,12 +13,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from orchestrator.measurement.trial import run_trial
 from store.releases.release import Release, release_of
-from store.repository import Store
-from sweeps.load import load_sweep
 from sweeps.models import references
-from sweeps.plan import plan
+from tests.measured import measured_store
 
 SWEEP = """
 name: {name}
@@ -50,16 +47,8 @@ def grown(folder: Path, width: int) -> Path:
 def released(folder: Path, name: str, width: int, keep: list[float]) -> tuple[Release, str]:
     """A measured sweep over the grown model, and its store's URL."""
     grown(folder / "grown", width)
-    file = folder / "sweep.yaml"
-    text = SWEEP.format(name=name, keep=keep)
-    file.write_text(text)
-    spec = load_sweep(file)
-    planned = plan(spec)
-    url = f"sqlite:///{folder}/paretoken.db"
-    with Store(url) as store:
-        store.begin_sweep(spec.name, text, spec.resolved(), planned.trials, [])
-        store.record([run_trial(trial.spec) for trial in planned.trials])
-        return release_of(store, spec.name), url
+    with measured_store(folder, SWEEP.format(name=name, keep=keep)) as store:
+        return release_of(store, name), store.url
 
 
 def _padded(tensor: torch.Tensor, size: int, width: int) -> torch.Tensor:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from orchestrator.measurement.trial import run_trial
 from store.repository import Store
-from sweeps.load import load_sweep
-from sweeps.plan import plan
+from tests.measured import begun
 from tests.store.examples import failed
 
 HOSTILE = "50 % of <b>x_y</b> & {z} | `w` \\ #1 ~^$"
@@ -30,11 +29,7 @@ def measured(folder: Path) -> Store:
     """The sweep ``quickstart``: its last trial failed, and some combinations cannot run."""
     file = folder / "quickstart.yaml"
     file.write_text(SWEEP)
-    spec = load_sweep(file)
-    planned = plan(spec)
     store = Store(f"sqlite:///{folder}/paretoken.db")
-    impossible = [each._asdict() for each in planned.impossible]
-    store.begin_sweep(spec.name, SWEEP, spec.resolved(), planned.trials, impossible)
-    *first, last = planned.trials
+    *first, last = begun(store, file).trials
     store.record([*(run_trial(trial.spec) for trial in first), failed(last.spec)])
     return store

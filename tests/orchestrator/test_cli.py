@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from store.repository import Store
-from sweeps.load import load_sweep
-from sweeps.plan import plan
+from tests.measured import measure
 
 HEAVY = ("torch", "ray", "mlflow", "transformers")
 LISTINGS = (
@@ -77,14 +76,9 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, vit_folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def measured(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with results in the default place."""
-    from orchestrator.measurement.trial import run_trial
-
-    spec = load_sweep(sweep)
-    planned = plan(spec)
     folder = tmp_path_factory.mktemp("measured")
     with Store(f"sqlite:///{folder}/.paretoken/paretoken.db") as store:
-        store.begin_sweep(spec.name, sweep.read_text(), spec.resolved(), planned.trials, [])
-        store.record([run_trial(trial.spec) for trial in planned.trials])
+        measure(store, sweep)
     return folder
 
 

@@ -23,6 +23,7 @@ from sweeps.spec import SweepSpec
 from sweeps.times import TIME_METRICS
 from sweeps.timing import TimingSpec
 from sweeps.trial import Metrics
+from tests.measured import measured_store
 from tests.shapes import save_shape
 
 SWEEP = """
@@ -57,11 +58,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def sweep(folder: Path, measure: str = "[cost]") -> SweepSpec:
+def yaml_text(measure: str = "[cost]") -> str:
     names = {"vision": "deit-b", "llama": "llama-3-8b", "llava": "llava-1.5-7b"}
     names["qwen"] = "qwen2.5-vl-7b"
     files = {key: f"{name}-narrow.json" for key, name in names.items()}
-    return parse_sweep(SWEEP.format(measure=measure, **files), str(folder / "sweep.yaml"))
+    return SWEEP.format(measure=measure, **files)
+
+
+def sweep(folder: Path, measure: str = "[cost]") -> SweepSpec:
+    return parse_sweep(yaml_text(measure), str(folder / "sweep.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -141,14 +146,9 @@ def test_shapes_can_be_timed(folder: Path) -> None:
     assert timed.conditions["cores"] >= 1
 
 
-@pytest.fixture
-def stored(folder: Path, tmp_path: Path, measured: object) -> Store:
-    spec = sweep(folder)
-    planned = plan(spec)
-    store = Store(f"sqlite:///{tmp_path}/costs.db")
-    store.begin_sweep(spec.name, "", spec.resolved(), planned.trials, [])
-    store.record([run_trial(trial.spec) for trial in planned.trials])
-    return store
+@pytest.fixture(scope="module")
+def stored(folder: Path) -> Store:
+    return measured_store(folder, yaml_text())
 
 
 def test_costs_are_listed_and_on_no_frontier(stored: Store, folder: Path) -> None:

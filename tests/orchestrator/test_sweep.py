@@ -16,12 +16,12 @@ import pytest
 from orchestrator.cluster.connection import cluster
 from orchestrator.engine.crew import Resources
 from orchestrator.engine.pool import run_pool
-from orchestrator.measurement.trial import run_trial
 from store.mirror.mlflow_mirror import MlflowMirror
 from store.repository import Store
 from sweeps.load import load_sweep
 from sweeps.plan import plan
 from sweeps.times import TIME_METRICS
+from tests.measured import measure
 
 SWEEP = """
 name: small
@@ -220,11 +220,8 @@ def test_a_mirror_that_was_left_behind_catches_up(
     file = tmp_path / "paretoken.db"
     file.write_bytes(sqlite_mlflow_template.read_bytes())
     url = f"sqlite:///{file}"
-    spec = load_sweep(checkout.folder / "sweep.yaml")
-    planned = plan(spec)
     with Store(url) as store:
-        store.begin_sweep(spec.name, "", spec.resolved(), planned.trials, [])
-        store.record([run_trial(trial.spec) for trial in planned.trials])
+        measure(store, checkout.folder / "sweep.yaml")
     report = checkout.json("run", "sweep.yaml", "--store", url)
     assert (report["reused"], report["measured"]) == (TRIALS, 0)
     require_every_trial_once(url, TRIALS)

@@ -13,8 +13,7 @@ import pytest
 
 from orchestrator.cli import main
 from store.repository import Store
-from sweeps.load import load_sweep
-from sweeps.plan import plan
+from tests.measured import measure
 
 HEAVY = ("torch", "ray", "mlflow", "transformers", "pandas", "scipy")
 SWEEP = """
@@ -62,16 +61,11 @@ def console(measured: Path, capsys: pytest.CaptureFixture[str]) -> Console:
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory, vit_folder: Path) -> Path:
     """A folder with results in the default place."""
-    from orchestrator.measurement.trial import run_trial
-
     folder = tmp_path_factory.mktemp("asked")
     file = folder / "sweep.yaml"
     file.write_text(SWEEP.format(folder=vit_folder))
-    spec = load_sweep(file)
-    planned = plan(spec)
     with Store(f"sqlite:///{folder}/.paretoken/paretoken.db") as store:
-        store.begin_sweep(spec.name, file.read_text(), spec.resolved(), planned.trials, [])
-        store.record([run_trial(trial.spec) for trial in planned.trials])
+        measure(store, file)
     return folder
 
 

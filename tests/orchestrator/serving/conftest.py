@@ -15,7 +15,6 @@ import uvicorn
 from starlette.applications import Starlette
 
 from orchestrator.keys import KeyFile
-from orchestrator.measurement.trial import run_trial
 from orchestrator.serving.analyst import Analyst
 from orchestrator.serving.engine import Engine
 from orchestrator.serving.front import build_front
@@ -32,8 +31,7 @@ from orchestrator.serving.messages import (
 from orchestrator.serving.plan import UNRELEASED, Plan, Served
 from store.releases.release import Release, release_of
 from store.repository import Store
-from sweeps.load import load_sweep
-from sweeps.plan import plan
+from tests.measured import measured_store
 from tests.models import save_vit
 
 # The untrained model is no better with more tokens; the third objective keeps every ratio.
@@ -88,13 +86,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Store:
         num_attention_heads=2,
         num_labels=10,
     )
-    (folder / "sweep.yaml").write_text(SWEEP)
-    spec = load_sweep(folder / "sweep.yaml")
-    planned = plan(spec)
-    store = Store(f"sqlite:///{folder}/paretoken.db")
-    store.begin_sweep(spec.name, SWEEP, spec.resolved(), planned.trials, [])
-    store.record([run_trial(trial.spec) for trial in planned.trials])
-    return store
+    return measured_store(folder, SWEEP)
 
 
 @pytest.fixture(scope="session")

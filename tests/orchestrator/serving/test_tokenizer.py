@@ -12,13 +12,12 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from orchestrator.measurement.trial import build_method, open_backbone, run_trial
+from orchestrator.measurement.trial import build_method, open_backbone
 from orchestrator.serving.analyst import Analyst
 from orchestrator.serving.engine import Engine
 from store.releases.release import Release, release_of
 from store.repository import Store
-from sweeps.load import load_sweep
-from sweeps.plan import plan
+from tests.measured import measured_store
 from tests.models import save_llama
 from tests.orchestrator.serving.conftest import InProcess, alone, running
 
@@ -69,12 +68,7 @@ def release(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> tuple
         eos_token_id=1,
     )
     save_tokenizer(folder / "own")
-    (folder / "sweep.yaml").write_text(SWEEP)
-    spec = load_sweep(folder / "sweep.yaml")
-    planned = plan(spec)
-    store = Store(f"sqlite:///{folder}/paretoken.db")
-    store.begin_sweep(spec.name, SWEEP, spec.resolved(), planned.trials, [])
-    store.record([run_trial(trial.spec) for trial in planned.trials])
+    store = measured_store(folder, SWEEP)
     return release_of(store, "spoken"), store
 
 
