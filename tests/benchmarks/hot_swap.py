@@ -8,10 +8,6 @@ seconds in which they came.
 from __future__ import annotations
 
 import argparse
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -25,15 +21,13 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from orchestrator.measurement.trial import run_trial
 from orchestrator.releases.freezing import chosen
 from orchestrator.serving.points import RELEASE_HEADER
 from store.releases.ledger import Ledger
 from store.releases.line import Step
 from store.releases.release import Release, release_of
-from store.repository import Store
-from sweeps.load import load_sweep
-from sweeps.plan import plan
+from tests.benchmarks.serving_process import server
+from tests.measured import measured_store
 from tests.orchestrator.serving.rollouts import passed, take
 
 SWEEP = """
@@ -90,42 +84,6 @@ class Clients:
                 self.statuses[status] += 1
 
 
-def measured_store(folder: Path) -> Store:
-    """A sweep's store, measured here."""
-    file = folder / "sweep.yaml"
-    file.write_text(SWEEP)
-    spec = load_sweep(file)
-    planned = plan(spec)
-    store = Store(f"sqlite:///{folder}/paretoken.db")
-    store.begin_sweep(spec.name, SWEEP, spec.resolved(), planned.trials, [])
-    store.record([run_trial(trial.spec) for trial in planned.trials])
-    return store
-
-
-@contextmanager
-def server(store: Store, sweep: str, port: int) -> Iterator[str]:
-    """``paretoken serve`` in a process of its own."""
-    paretoken = Path(sys.executable).with_name("paretoken")
-    command = [paretoken, "serve", sweep, "--port", str(port), "--store", store.url]
-    process = subprocess.Popen(list(map(str, command)))
-    url = f"http://127.0.0.1:{port}"
-    try:
-        while not _answers(url):
-            assert process.poll() is None, "the server ended"
-            time.sleep(0.2)
-        yield url
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz", timeout=60).is_success
-    except httpx.TransportError:
-        return False
-
-
 def swapped(ledger: Ledger, release: Release, numbers: list[int], step: int, url: str) -> float:
     """Take the next release and wait until it answers; seconds from its step to then."""
     number = numbers[step % len(numbers)]
@@ -146,11 +104,11 @@ def main() -> None:
     parser.add_argument("--quiet", type=float, default=20.0, help="seconds before and after")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        store = measured_store(Path(folder))
+        store = measured_store(Path(folder), SWEEP)
         release, ledger = release_of(store, "hot-swap"), Ledger(store.url)
         cheap = [c.trial for c in release.configurations if c.measured.flops < 0.6]
         numbers = [passed(ledger, each) for each in (release, chosen(release, cheap))]
-        with server(store, release.sweep, 20_000 + os.getpid() % 10_000) as url:
+        with server(release.sweep, store.url) as (url, _):
             clients = Clients(url, options.clients)
             with clients.asking():
                 time.sleep(SETTLE_SECONDS)
