@@ -54,7 +54,7 @@ class Engine:
 
     def predict(self, trial: str, inputs: dict[str, Any]) -> Answer | Refusal:
         """The task's answer to one example, or why these inputs have none."""
-        return self._predicted(self._variants[trial], inputs)
+        return self._predicted(self._variant(trial), inputs)
 
     def _predicted(self, variant: Variant, inputs: dict[str, Any]) -> Answer | Refusal:
         started = time.perf_counter()
@@ -70,7 +70,7 @@ class Engine:
 
     def text_cards(self, trials: Sequence[str]) -> dict[str, TextCard]:
         """How the models that go on from prompts read and write text, by trial."""
-        readers = {trial: self._variants[trial].reader for trial in trials}
+        readers = {trial: self._variant(trial).reader for trial in trials}
         return {trial: reader.card for trial, reader in readers.items() if reader is not None}
 
     async def complete(self, trial: str, continuation: Continuation) -> AsyncIterator[Event]:
@@ -80,7 +80,7 @@ class Engine:
         """
         events: asyncio.Queue[Event | None] = asyncio.Queue()
         loop, unwanted = asyncio.get_running_loop(), threading.Event()
-        variant = self._variants[trial]
+        variant = await asyncio.to_thread(self._variant, trial)  # it may have to be loaded
 
         def tell(event: Event | None) -> None:
             if isinstance(event, Piece):
@@ -113,6 +113,10 @@ class Engine:
         for variant in self._one_of_each_model():
             if variant.loaded.quiet_seconds > QUIET_SECONDS:
                 self._require_answer(variant)
+
+    def _variant(self, trial: str) -> Variant:
+        """The configuration of a trial. Raises KeyError where it is not served."""
+        return self._variants[trial]
 
     def _one_of_each_model(self) -> list[Variant]:
         return list({id(variant.loaded): variant for variant in self._variants.values()}.values())

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 from orchestrator.serving.engine import Engine
-from orchestrator.serving.messages import Answer, Continuation, Event, Refusal, TextCard
 from orchestrator.serving.shelf import Shelf
+from orchestrator.serving.variants import Variant
 from store.releases.release import Release
 
 
@@ -23,7 +22,7 @@ class FollowingEngine(Engine):
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
-        self._holding = threading.Lock()
+        self._holding = threading.RLock()
         plan = shelf.plan()
         super().__init__(plan.active.release)
         self._hold([served.release for served in plan.loaded])
@@ -32,28 +31,18 @@ class FollowingEngine(Engine):
         """Load these and let go of all others; by trial, why one does not answer."""
         return await asyncio.to_thread(self._hold, releases)
 
-    def predict(self, trial: str, inputs: dict[str, Any]) -> Answer | Refusal:
-        """The task's answer to one example, or why these inputs have none."""
-        self._look_for(trial)
-        return super().predict(trial, inputs)
+    def _variant(self, trial: str) -> Variant:
+        """The configuration of a trial. Raises KeyError where no release that works has it.
 
-    async def complete(self, trial: str, continuation: Continuation) -> AsyncIterator[Event]:
-        """Go on from a prompt: pieces as they are generated, then an ending; or a refusal."""
-        await asyncio.to_thread(self._look_for, trial)
-        async for event in super().complete(trial, continuation):
-            yield event
-
-    def text_cards(self, trials: Sequence[str]) -> dict[str, TextCard]:
-        """How the models that go on from prompts read and write text, by trial."""
-        for trial in trials:
-            self._look_for(trial)
-        return super().text_cards(trials)
-
-    def _look_for(self, trial: str) -> None:
-        """Another replica was told of it, or this one started when it was on its way out."""
-        if trial not in self._variants and (release := self._shelf.having(trial)) is not None:
-            served = [each.release for each in self._shelf.plan().loaded]
-            self._hold([*served, release])
+        If it is not here, another replica was told of it, or this one started when it was on its
+        way out.
+        """
+        if (known := self._variants.get(trial)) is not None:
+            return known
+        with self._holding:  # until it is taken: who looks for another lets go of it
+            if trial not in self._variants and (release := self._shelf.having(trial)) is not None:
+                self._hold([*(each.release for each in self._shelf.plan().loaded), release])
+            return self._variants[trial]
 
     def _hold(self, releases: Iterable[Release]) -> dict[str, str]:
         specs = {c.trial: c.spec for release in releases for c in release.configurations}

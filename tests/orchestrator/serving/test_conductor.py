@@ -139,6 +139,22 @@ def test_what_a_plan_leaves_is_held_until_the_one_after(server: Server, small: R
     asyncio.run(scenario())
 
 
+def test_what_this_replica_was_not_told_of_is_looked_up_and_used(
+    release: Release, small: Release, tmp_path: Path, one_thread: None
+) -> None:
+    """Each configuration is newest in another release: to look for one lets go of the other."""
+    recall = release.model_copy(update={"workloads": (workload(release, "recall"),)})
+    server = Server(f"sqlite:///{tmp_path}/ledger.db", recall)
+    for points in ([], ["identity@1"], ["knorm@0.25"]):
+        server.released(chosen(small, points))
+    trials = [c.trial for c in small.configurations]
+    assert len(trials) == 2
+    assert set(server.engine.text_cards(trials)) == set(trials)
+    for trial in trials:
+        assert isinstance(server.engine.predict(trial, {"example": 1}), Answer)
+    server.ledger.close()
+
+
 def test_a_canary_takes_over_or_goes_by_what_was_seen(server: Server, small: Release) -> None:
     async def scenario() -> None:
         first, second = server.released(small), server.released(chosen(small, ["identity@1"]))
