@@ -26,6 +26,7 @@ from orchestrator.serving.agreement import equal
 from orchestrator.serving.engine import Engine
 from orchestrator.serving.gate import require_current
 from orchestrator.serving.messages import Answer
+from orchestrator.serving.points import point_name
 from store.releases.release import Configuration, Release
 from store.repository import Store
 from sweeps.timing import TimingSpec
@@ -89,7 +90,7 @@ class Gate:
         yield Check("health", True, f"{count} configurations answer")
         for workload in self.release.workloads:
             for configuration in workload.configurations:
-                point = f"{workload.name}/{configuration.trial}"
+                point = point_name(workload, configuration)
                 yield self._golden(point, configuration)
                 yield _latency(point, configuration)
 
