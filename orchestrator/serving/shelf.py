@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from orchestrator.serving.plan import UNRELEASED, Canary, Plan, Served
@@ -50,9 +51,13 @@ class Shelf:
         return Plan(line.sequence, active, canary, previous)
 
     def having(self, trial: str) -> Release | None:
-        """The newest release with this configuration, whether it is served or not."""
-        for number in range(self.ledger.newest(self.sweep) or 0, 0, -1):
-            release = self.ledger.release(self.sweep, number).release
+        """The newest release with this configuration, whether it is served or not.
+
+        The frontier that was not released counts as the oldest.
+        """
+        numbers = range(self.ledger.newest(self.sweep) or 0, 0, -1)
+        released = (self.ledger.release(self.sweep, number).release for number in numbers)
+        for release in chain(released, [self._unreleased]):
             if any(c.trial == trial for c in release.configurations):
                 return release
         return None

@@ -155,6 +155,16 @@ def test_what_this_replica_was_not_told_of_is_looked_up_and_used(
     server.ledger.close()
 
 
+def test_a_frontier_that_gave_way_to_a_release_can_still_be_asked(
+    server: Server, small: Release
+) -> None:
+    """By an ingress that has not heard of the release, of a replica that started after it."""
+    server.takes(server.released(chosen(small, ["identity@1"])), Step.ACTIVE)
+    again = FollowingEngine(server.shelf)
+    for configuration in small.configurations:
+        assert isinstance(again.predict(configuration.trial, {"example": 1}), Answer)
+
+
 def test_a_canary_takes_over_or_goes_by_what_was_seen(server: Server, small: Release) -> None:
     async def scenario() -> None:
         first, second = server.released(small), server.released(chosen(small, ["identity@1"]))
