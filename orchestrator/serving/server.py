@@ -11,24 +11,24 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 from ray import serve
-from ray.serve.config import HTTPOptions
 
 from orchestrator.cluster.connection import cluster
 from orchestrator.keys import UNPROMISED, KeyFile, ServiceLevel, keys_file
-from orchestrator.serving.app import build_app
+from orchestrator.serving.app import QUIET, answering, bind, run
+from orchestrator.serving.listening import listening
 from store.releases.release import Release
 
 START_SECONDS = 120.0
 """How long the server may take until it is healthy, once its models are loaded."""
 HA_PROXY = "RAY_SERVE_ENABLE_HA_PROXY"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_QUIET = {"log_level": "ERROR", "enable_access_log": False}
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class Address:
         """Raise ValueError for what strangers could reach without a key, and for missing files."""
         if self.keys is None and self.host not in LOOPBACK:
             raise ValueError(f"whoever reaches {self.host} could ask: it takes API keys")
-        if self.keys is None and os.environ.get(HA_PROXY) == "1":
+        if os.environ.get(HA_PROXY) == "1":
             raise ValueError(
-                f"{HA_PROXY}=1 makes Ray Serve listen on all interfaces: give --require-keys, or "
-                f"unset it"
+                f"{HA_PROXY}=1 is for clusters, where it listens on all interfaces "
+                f"(docs/sizing.md); unset it"
             )
         if self.keys is not None and not KeyFile(self.keys).read():
             raise ValueError(
@@ -112,28 +112,22 @@ def served(release: Release, store_url: str, address: Address) -> Iterator[str]:
     """A healthy server for the length of the block, in a Ray cluster of its own; its address."""
     address.require_safe()
     _require_free(address.host, address.port)
-    # what is wrong with the release is said before Ray starts
-    app = build_app(release, store_url, address.keys, address.level)
-    with cluster():
-        logging.getLogger("ray.serve").setLevel(logging.ERROR)
-        serve.start(http_options=_options(address), logging_config=_QUIET)
-        try:
-            serve.run(app, name=release.sweep, logging_config=_QUIET)
-            _wait_until_healthy(address.url)
-            yield address.url
-        finally:
-            serve.delete(release.sweep)  # lets requests end; the cluster takes the rest with it
+    with ThreadPoolExecutor(1) as binding:
+        # imports models and reads weights while Ray starts, which waits for processes of its own
+        bound = binding.submit(bind, release, store_url)
+        with cluster():
+            logging.getLogger("ray.serve").setLevel(logging.ERROR)
+            serve.start(proxy_location="Disabled", logging_config=QUIET)
+            app = answering(run(bound.result(), release.sweep), address.keys, address.level)
+            with listening(app, host=address.host, port=address.port, **_files(address.tls)):
+                _wait_until_healthy(address.url)
+                yield address.url
 
 
-def _options(address: Address) -> HTTPOptions:
-    options = HTTPOptions(host=address.host, port=address.port)
-    if address.tls is None:
-        return options
-    files = {
-        "ssl_certfile": str(address.tls.certificate.resolve()),
-        "ssl_keyfile": str(address.tls.key.resolve()),
-    }
-    return HTTPOptions(host=address.host, port=address.port, **files)
+def _files(tls: TLS | None) -> dict[str, str]:
+    if tls is None:
+        return {}
+    return {"ssl_certfile": str(tls.certificate), "ssl_keyfile": str(tls.key)}
 
 
 def _require_certificate(tls: TLS) -> None:

@@ -1,10 +1,11 @@
 """What serving costs beside the model: ``python -m tests.benchmarks.serving_overhead``.
 
 Our server and a bare Ray Serve deployment of the same model (a class that reads JSON, runs the
-task and returns its answer) run in one Ray Serve and take turns, so that whatever else the machine
-does meets both: p50 with one client and with 16, answers in a second with 16. Then, of servers in
-processes of their own: seconds from the start of `paretoken serve` to its first answer with four
-points, and memory of the process with the models with one point and with four.
+task and returns its answer, behind Ray Serve's own HTTP proxy), each in a cluster of its own, take
+turns of about a second, so that whatever else the machine does meets both: p50 and answers in a
+second, with one client and with 16. Then, of servers in processes of their own: seconds from the
+start of `paretoken serve` to its first answer with four points, and memory of the process with the
+models with one point and with four.
 """
 
 from __future__ import annotations
@@ -23,14 +24,10 @@ from statistics import median
 from typing import Any
 
 import httpx
-import torch
-from ray import serve
-from starlette.requests import Request
 
-from orchestrator.measurement.trial import build_task, open_backbone
 from orchestrator.serving.server import Address, served
 from store.releases.release import Release
-from sweeps.trial import TrialSpec
+from tests.benchmarks.bare_server import bare_server
 from tests.benchmarks.serving_models import released
 from tests.benchmarks.serving_process import engine_bytes, free_port, server
 
@@ -39,21 +36,8 @@ SHIPPED_WIDTH = 192
 WIDE = 16_384
 """So that weights, 75 MB, stand out from everything else in a process."""
 MOST_P50, LEAST_THROUGHPUT, MOST_START, MOST_GROWTH = 1.3, 0.8, 30.0, 0.5
-
-
-class Bare:
-    """The model, and nothing else."""
-
-    def __init__(self, spec: TrialSpec) -> None:
-        torch.set_num_threads(1)
-        self._task = build_task(spec)
-        self._backbone = open_backbone(spec.backbone)
-
-    async def __call__(self, request: Request) -> dict[str, Any]:
-        """As `/v1/predict`."""
-        inputs = (await request.json())["inputs"]
-        with torch.inference_mode():
-            return self._task.predict(self._backbone, self._task.batch_of(inputs))[0]
+REQUESTS = {1: 24, 16: 160}
+"""Of a turn, by clients: about a second, so that both servers meet the same moment."""
 
 
 @dataclass(frozen=True)
@@ -86,17 +70,18 @@ def turn(address: str, body: dict[str, Any], clients: int, requests: int) -> Tur
     return Turn(median(seconds) * 1000, len(seconds) / wall)
 
 
-def pairs(release: Release, url: str, repeats: int, requests: int) -> dict[str, list[Any]]:
+def pairs(release: Release, url: str, repeats: int) -> dict[str, list[Any]]:
     """Turns of both, one after the other, with 1 client and with 16."""
     (workload,) = release.workloads
     whole = next(c for c in workload.configurations if c.spec.keep_ratio == 1)
     found: dict[str, list[Any]] = {}
-    with served(release, url, Address(port=free_port())) as address:
-        bare = serve.deployment(Bare, ray_actor_options={"num_cpus": 1}, max_ongoing_requests=32)
-        serve.run(bare.bind(whole.spec), name="bare", route_prefix="/bare")
+    with (
+        bare_server(whole.spec) as bare,
+        served(release, url, Address(port=free_port())) as address,
+    ):
         ours = f"{address}/v1/predict", {"configuration": whole.trial}
-        theirs: tuple[str, dict[str, Any]] = (f"{address}/bare", {})
-        for clients in (1, 16):
+        theirs: tuple[str, dict[str, Any]] = (bare, {})
+        for clients, requests in REQUESTS.items():
             for each in (ours, theirs):
                 turn(*each, clients, requests)
             found[str(clients)] = [
@@ -125,10 +110,10 @@ def start_and_memory(folder: Path, keep: list[float]) -> tuple[float, int]:
         return first, engine_bytes(process)
 
 
-def measured(folder: Path, repeats: int, requests: int) -> dict[str, Any]:
+def measured(folder: Path, repeats: int) -> dict[str, Any]:
     """Every number, beside what it may be."""
     release, url = released(folder / "pairs", "pairs", SHIPPED_WIDTH, [1.0, 0.2, 0.1, 0.05])
-    found = pairs(release, url, repeats, requests)
+    found = pairs(release, url, repeats)
     _, alone = start_and_memory(folder / "one", [1.0])
     start, together = start_and_memory(folder / "four", [1.0, 0.2, 0.1, 0.05])
     weights = (folder / "four" / "grown" / "model.safetensors").stat().st_size
@@ -162,15 +147,14 @@ def is_kept(report: dict[str, Any]) -> bool:
 def main() -> int:
     """Measure, print, and return 1 where a limit is passed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--requests", type=int, default=160)
+    parser.add_argument("--repeats", type=int, default=20)
     arguments = parser.parse_args()
     os.chdir(Path(__file__).parents[2])  # the replicas import this file from here
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for part in ("pairs", "one", "four"):
             (folder / part).mkdir()
-        report = measured(folder, arguments.repeats, arguments.requests)
+        report = measured(folder, arguments.repeats)
     print(json.dumps(report, indent=2))
     return 0 if is_kept(report) else 1
 

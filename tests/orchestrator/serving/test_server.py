@@ -500,9 +500,9 @@ def test_strangers_are_let_in_by_key_alone(release, tmp_path, host) -> None:
         serve_sweep(release, url, Address(host, 8000))
 
 
-def test_a_proxy_that_listens_everywhere_takes_keys(release, monkeypatch) -> None:
+def test_a_proxy_that_listens_everywhere_is_for_clusters(release, monkeypatch) -> None:
     monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")
-    with pytest.raises(ValueError, match="listen on all interfaces: give --require-keys"):
+    with pytest.raises(ValueError, match=r"listens on all interfaces .* unset it"):
         serve_sweep(release, "sqlite:///unused.db", Address())
 
 
