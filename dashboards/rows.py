@@ -142,11 +142,13 @@ def _best(
     from store.records import METRIC_NAMES
 
     objectives = store.objectives(sweep)
-    asked = objectives.values() if workload is None else (objectives.get(workload, {}),)
-    named = {*maximum, *minimum, *(name for each in asked for name in each)}
-    candidates = store.candidates(sweep, named & set(METRIC_NAMES), workload)
     best: dict[tuple[str, str], bool] = {}
-    for name, members in candidates.items():
+    for name in objectives if workload is None else [workload]:
+        # each for itself: looking for times takes longest, and few workloads may need them
+        metrics = {*maximum, *minimum, *objectives.get(name, {})} & set(METRIC_NAMES)
+        members = store.candidates(sweep, metrics, name).get(name)
+        if members is None:
+            continue
         if name not in objectives:
             raise ValueError(f"workload {name!r} has no objectives; known: {[*objectives]}")
         inside = members.within(maximum, minimum)

@@ -73,7 +73,6 @@ _BY_KEY = {"sqlite_with_rowid": False}
 """100,000 rows in the order of their keys are read in a third of the time."""
 
 
-NARROW_TRIALS = "ix_paretoken_trials_id_state_batch"
 """What counts are made from, instead of the wide rows."""
 
 
@@ -137,7 +136,7 @@ class Trial(Base):
     spec: Mapped[dict[str, Any]]
     state: Mapped[TrialState | None]
 
-    __table_args__ = (Index(NARROW_TRIALS, "id", "state", "batch"),)
+    __table_args__ = (Index("ix_paretoken_trials_id_state_batch", "id", "state", "batch"),)
 
 
 class Driver(Base):

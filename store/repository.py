@@ -234,11 +234,9 @@ class Store:
         names = tuple(dict.fromkeys(["quality", "num_examples", *metrics]))
         with self._database.read() as connection:
             sweep_id = plans.sweep_id(connection, sweep)
-            query = queries.candidates(sweep_id, names).where(queries.current())
             if workload is not None:
                 plans.require_workload(connection, sweep_id, workload)
-                query = query.where(SweepTrial.workload == workload)
-            rows = connection.execute(query).all()
+            rows = connection.execute(queries.candidates(sweep_id, names, workload)).all()
         return by_workload(rows, names)
 
     def points_beside(self, sweep: str, trial_ids: Iterable[str]) -> list[Point]:

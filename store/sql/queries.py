@@ -148,7 +148,9 @@ def point(row: Row[*tuple[Any, ...]]) -> Point:
     return Point(*(*fields[: numbers - 3], metrics), **timing)
 
 
-def candidates(sweep_id: int, names: Sequence[str]) -> Select[*tuple[Any, ...]]:
+def candidates(
+    sweep_id: int, names: Sequence[str], workload: str | None = None
+) -> Select[*tuple[Any, ...]]:
     """Workload, trial, simulated metrics (JSON), in lane, then these metrics; in no order.
 
     Of 100,000 trials this takes a fraction of what :func:`points` takes; times, which are looked
@@ -156,6 +158,9 @@ def candidates(sweep_id: int, names: Sequence[str]) -> Select[*tuple[Any, ...]]:
     """
     timed = any(name in TIMES for name in names)
     columns = (getattr(Timing if name in TIMES else Measurement, name) for name in names)
+    planned: list[ColumnElement[bool]] = [SweepTrial.sweep_id == sweep_id, _CURRENT]
+    if workload is not None:
+        planned.append(SweepTrial.workload == workload)
     query = (
         select(
             SweepTrial.workload,
@@ -165,11 +170,11 @@ def candidates(sweep_id: int, names: Sequence[str]) -> Select[*tuple[Any, ...]]:
             *columns,
         )
         .join(Measurement, Measurement.trial_id == SweepTrial.trial_id)
-        .where(SweepTrial.sweep_id == sweep_id)
+        .where(*planned)
     )
     if not timed:
         return query
-    counting = timings.counting_of(sweep_id)
+    counting = timings.counting_of(select(SweepTrial.trial_id).where(*planned))
     with_ids = query.outerjoin(counting, counting.c.trial_id == SweepTrial.trial_id)
     return with_ids.outerjoin(Timing, Timing.id == counting.c.timing_id)
 

@@ -25,7 +25,6 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 
 from store.models import (
-    NARROW_TRIALS,
     Environment,
     OutboxKind,
     OutboxRow,
@@ -60,19 +59,17 @@ def counting(batch: int | None = None) -> ScalarSelect[int]:
     )
 
 
-def counting_of(sweep_id: int) -> Subquery:
-    """Columns ``trial_id`` and ``timing_id``: what :func:`counting` says of every trial of a sweep.
+def counting_of(planned: Select[str]) -> Subquery:
+    """Columns ``trial_id`` and ``timing_id``: what :func:`counting` says of the ``planned`` trials.
 
     Found in one pass: of 100,000 trials this takes a fraction of as many searches.
     """
     newest = func.max(Timing.id)
     best = func.coalesce(newest.filter(Timing.quiet), newest.filter(Timing.in_lane), newest)
-    planned = select(SweepTrial.trial_id).where(SweepTrial.sweep_id == sweep_id)
     return (
         select(Timing.trial_id, best.label("timing_id"))
         .join(Trial, and_(Trial.id == Timing.trial_id, Trial.batch == Timing.batch))
         .where(Timing.failure.is_(None), Timing.trial_id.in_(planned))
-        .with_hint(Trial, f"INDEXED BY {NARROW_TRIALS}", "sqlite")  # it would read the wide rows
         .group_by(Timing.trial_id)
         .subquery()
     )
