@@ -16,7 +16,7 @@ lint: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.dev  ## uncertainty, races, engine overhead, speed-ups, timing under load, 100,000 trials, serving
+bench: .venv/.dev  ## uncertainty, races, engine overhead, speed-ups, timing under load, 100,000 trials, serving, dashboard
 	$(BIN)/python -m tests.benchmarks.uncertainty
 	$(BIN)/python -m tests.benchmarks.racing
 	$(BIN)/python -m tests.benchmarks.engine
@@ -26,6 +26,7 @@ bench: .venv/.dev  ## uncertainty, races, engine overhead, speed-ups, timing und
 	$(BIN)/python -m tests.benchmarks.hot_swap
 	$(BIN)/python -m tests.benchmarks.serving_overhead
 	$(BIN)/python -m tests.benchmarks.serving_load
+	$(BIN)/python -m tests.benchmarks.dashboard
 
 torture: .venv/.dev  ## what must not break, for longer than `make test` has time
 	$(BIN)/python -m tests.torture.sweep_files --count 10000

@@ -8,6 +8,7 @@ from typing import Any, Final
 from dash import dcc, html
 
 _GRAPH: Final = {
+    "plotGlPixelRatio": 1,  # the default, 2, is four times the work
     "displaylogo": False,
     "scrollZoom": True,
     "responsive": True,
