@@ -27,6 +27,8 @@ Planned = tuple[str, str, TrialSpec]
 """Workload, keep label and spec."""
 Key = tuple[str, str, str]
 """Workload, trial and keep label."""
+PlannedRow = tuple[str, str, str, int, str | None]
+"""What a :class:`StoredTrial` is made of."""
 
 
 class Fate(StrEnum):
@@ -135,10 +137,13 @@ def difference(store: Store, sweep: str, trials: Sequence[Planned]) -> Differenc
     return Difference(sweep, stored is not None, trials, changed, list(comparison.retired()))
 
 
-def _settle(places: dict[Key, int], stored: Iterable[StoredTrial]) -> list[StoredTrial]:
+def _settle(places: dict[Key, int], stored: Iterable[PlannedRow]) -> list[StoredTrial]:
     """Take out the places of what is stored as it is planned, and finished; all other trials."""
     finished = TrialState.FINISHED.value
-    return [each for each in stored if each.state != finished or places.pop(each[:3], None) is None]
+    others = (
+        row for row in stored if row[4] != finished or places.pop(row[:3], None) is None
+    )  # most are taken out, so that only what is left is made an object
+    return [StoredTrial(*row) for row in others]
 
 
 _UNFINISHED: Final[dict[str | None, tuple[Fate, tuple[str, ...]]]] = {
@@ -157,7 +162,7 @@ class _Comparison:
         sweep: str,
         file: Sequence[Planned],
         told: Sequence[int],
-        stored: Sequence[StoredTrial],
+        stored: Sequence[PlannedRow],
         others: Sequence[StoredTrial],
     ) -> None:
         self._store, self._file = store, file
@@ -227,7 +232,7 @@ class _Comparison:
     @cached_property
     def _workloads(self) -> dict[str, str]:
         """By trial of the stored plan."""
-        return {each.trial: each.workload for each in self._stored}
+        return {trial: workload for workload, trial, *_ in self._stored}
 
     @cached_property
     def _in_the_file(self) -> Neighbours[TrialSpec]:

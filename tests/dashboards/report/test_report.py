@@ -102,7 +102,7 @@ def test_the_resolved_sweep_plans_the_very_same_trials(
     (tmp_path / "quickstart.yaml").write_text(listed[1])
     again = plan(load_sweep(tmp_path / "quickstart.yaml"))
     stored = store.planned_trials("quickstart") or []
-    assert {trial.spec.id for trial in again.trials} == {trial.trial for trial in stored}
+    assert {trial.spec.id for trial in again.trials} == {trial for _, trial, *_ in stored}
 
 
 def test_mistakes_are_said_before_anything_is_written(store: Store, tmp_path: Path) -> None:
