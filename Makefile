@@ -31,6 +31,7 @@ bench: .venv/.dev  ## uncertainty, races, engine overhead, speed-ups, timing und
 torture: .venv/.dev  ## what must not break, for longer than `make test` has time
 	$(BIN)/python -m tests.torture.sweep_files --count 10000
 	$(BIN)/python -m tests.torture.kill_matrix --trials 200 --instants 20
+	$(BIN)/pytest tests/torture tests/store/test_full_disk.py
 
 fidelity: .fidelity/.base  ## what kvpress keeps, for the tests to compare our methods with
 	.fidelity/bin/python tests/fidelity/kvpress_indices.py

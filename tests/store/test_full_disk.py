@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,30 +10,22 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from store.repository import Store
+from tests.disks import small_disk
 from tests.store.examples import begin, finished, spec
 
 TRIALS = [spec(number) for number in range(60)]
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of eight megabytes, seven of them taken."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("only root may mount a small disk")
-    try:
+    with small_disk(tmp_path / "disk", megabytes=8) as folder:
         (folder / "ballast").write_bytes(b"\0" * 7 * 2**20)
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_full_disk_is_told_loses_nothing_and_recording_goes_on_once_there_is_room(
-    small_disk: Path,
+    disk: Path,
 ) -> None:
     results = [replace(finished(trial), error="x" * 20_000) for trial in TRIALS]
     recorded: list[str] = []
@@ -44,14 +35,14 @@ def test_a_full_disk_is_told_loses_nothing_and_recording_goes_on_once_there_is_r
             store.record([result])
             recorded.append(result.trial_id)
 
-    with Store(f"sqlite:///{small_disk}/results.db") as store:
+    with Store(f"sqlite:///{disk}/results.db") as store:
         begin(store, TRIALS)
         with pytest.raises(OperationalError, match=r"disk is full|disk I/O error"):
             record_one_by_one(store)
         assert 0 < len(recorded) < len(TRIALS)
-    with Store(f"sqlite:///{small_disk}/results.db") as store:
+    with Store(f"sqlite:///{disk}/results.db") as store:
         assert {point.trial for point in store.points("quickstart")} == set(recorded)
-        (small_disk / "ballast").unlink()
+        (disk / "ballast").unlink()
         store.record(results)
         points = store.points("quickstart")
         assert [point.trial for point in points] == [trial.id for trial in TRIALS]

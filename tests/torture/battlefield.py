@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -107,9 +108,11 @@ class Battlefield:
         finally:
             leases.close()
 
-    def open(self) -> None:
-        """Let trials end from now on."""
-        self.notes.with_suffix(quick.GO).touch()
+    def open(self, count: float = math.inf) -> None:
+        """Let so many trials end from now on, those that begin first."""
+        written = self.notes.with_suffix(".going")
+        written.write_text(str(count))
+        written.replace(self.notes.with_suffix(quick.GO))
 
     def start(self, **variables: str) -> subprocess.Popen[str]:
         """The command with these environment variables besides; what it says goes to files."""

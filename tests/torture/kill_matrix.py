@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.disks import small_disk
 from tests.postgres import mortal
 from tests.torture.battlefield import Battlefield, ended
 from tests.torture.victims import (
     DatabaseServer,
+    Disk,
     Driver,
     MlflowServer,
     Node,
@@ -34,7 +36,9 @@ from tests.torture.victims import (
 )
 
 TRIALS_OF_A_SEED = 16
-VICTIMS = ("driver", "twin", "worker", "writer", "database", "node", "mlflow")
+AHEAD = 12
+"""Trials that may end after an instant until the next one has come."""
+VICTIMS = ("driver", "twin", "worker", "writer", "database", "disk", "node", "mlflow")
 LLAMA = {
     "vocab_size": 256,
     "hidden_size": 32,
@@ -88,8 +92,8 @@ class Campaign:
         with ExitStack() as stack:
             process = stack.enter_context(ended(self._field.start()))
             for moment, victim in strikes:
-                if moment:
-                    self._field.open()  # before, nothing ends, however long a strike takes
+                if moment:  # a strike takes seconds, in which another driver would end the sweep
+                    self._field.open(moment + AHEAD)
                 self._field.wait_for_attempts(moment, process)
                 time.sleep(self._chance.uniform(0, 0.5))
                 process = stack.enter_context(ended(self._strike(victim, process)))
@@ -148,6 +152,10 @@ def battlefield(name: str, folder: Path, num_seeds: int) -> Iterator[tuple[Battl
                 Battlefield(own, llama, server.url(server.create()), num_seeds),
                 (DatabaseServer(server, 20.0)),
             )
+        elif name == "disk":
+            disk = stack.enter_context(small_disk(folder / "small", megabytes=200))
+            full = f"sqlite:///{disk}/paretoken.db"
+            yield Battlefield(own, llama, full, num_seeds), Disk(disk, 10.0)
         elif name == "node":
             nodes = stack.enter_context(cluster(own / "notes"))
             yield Battlefield(own, llama, url, num_seeds, nodes.address), Node(nodes)

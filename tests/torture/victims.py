@@ -85,6 +85,21 @@ class DatabaseServer:
         return process
 
 
+class Disk:
+    """The one under the database: it is full for some seconds."""
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        self._ballast, self._seconds = folder / "ballast", seconds
+
+    def strike(self, field: Battlefield, process: Process, chance: random.Random) -> Process:
+        with suppress(OSError), self._ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(2**16))
+        time.sleep(self._seconds * chance.uniform(0.5, 1.5))
+        self._ballast.unlink()
+        return process
+
+
 class Node:
     """A machine of the cluster; another one has come before."""
 
