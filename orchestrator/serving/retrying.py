@@ -52,8 +52,7 @@ class _Retrying:
 class RetryingEngine(_Retrying):
     """The models.
 
-    Asked by gRPC, not by Ray's objects: what is asked and answered is small, and a sixth of the
-    time between ingress and engine is saved (docs/serving.md has the numbers).
+    Asked by gRPC: what is asked and answered is small, and Ray's objects are made for what is large.
     """
 
     unavailable = "the models do not answer; try again later"
