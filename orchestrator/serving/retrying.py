@@ -50,15 +50,9 @@ class _Retrying:
 
 
 class RetryingEngine(_Retrying):
-    """The models.
-
-    Asked by gRPC: what is asked and answered is small, and Ray's objects are made for what is large.
-    """
+    """The models."""
 
     unavailable = "the models do not answer; try again later"
-
-    def __init__(self, handle: Any) -> None:
-        super().__init__(handle.options(_by_reference=False))
 
     async def predict(self, trial: str, inputs: dict[str, Any]) -> Answer | Refusal:
         """Answer one example. Raises UnavailableError after :data:`PATIENCE_SECONDS`."""

@@ -98,30 +98,36 @@ def serve_sweep(release: Release, store_url: str, address: Address) -> None:
         _say(release.shortfall)
     configurations = sum(len(workload.configurations) for workload in release.workloads)
     _say(f"starting {configurations} configurations of {release.sweep!r} (about half a minute) ...")
-    with served(release, store_url, address) as url:
+    with served(release, store_url, address) as (url, http):
         signal.signal(signal.SIGTERM, _interrupt)  # left to Ray, it would abort
         _say(f"serving sweep {release.sweep!r} at {url} (documentation: {url}/docs)")
         try:
-            threading.Event().wait()
+            http.join()
         except KeyboardInterrupt:
             _say("stopping")
+        else:
+            raise RuntimeError("the HTTP server ended by itself; its errors are above")
 
 
 @contextmanager
-def served(release: Release, store_url: str, address: Address) -> Iterator[str]:
-    """A healthy server for the length of the block, in a Ray cluster of its own; its address."""
+def served(
+    release: Release, store_url: str, address: Address
+) -> Iterator[tuple[str, threading.Thread]]:
+    """A healthy server for the length of the block, in a Ray cluster of its own.
+
+    Its address, and the thread that answers.
+    """
     address.require_safe()
-    _require_free(address.host, address.port)
-    with ThreadPoolExecutor(1) as binding:
+    with ThreadPoolExecutor(1) as binding, _bound(address.host, address.port) as at:
         # imports models and reads weights while Ray starts, which waits for processes of its own
         bound = binding.submit(bind, release, store_url)
         with cluster():
             logging.getLogger("ray.serve").setLevel(logging.ERROR)
             serve.start(proxy_location="Disabled", logging_config=QUIET)
             app = answering(run(bound.result(), release.sweep), address.keys, address.level)
-            with listening(app, host=address.host, port=address.port, **_files(address.tls)):
+            with listening(app, at, **_files(address.tls)) as thread:
                 _wait_until_healthy(address.url)
-                yield address.url
+                yield address.url, thread
 
 
 def _files(tls: TLS | None) -> dict[str, str]:
@@ -147,16 +153,21 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _require_free(host: str, port: int) -> None:
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket at the address; ``::`` takes IPv4 as well. Raises ValueError where it is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ValueError(
-                f"cannot serve on {host}:{port} ({error.strerror}); choose another with --port"
-            ) from None
+    bound = socket.socket(family)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise ValueError(
+            f"cannot serve on {host}:{port} ({error.strerror}); choose another with --port"
+        ) from None
+    return bound
 
 
 def _wait_until_healthy(url: str) -> None:

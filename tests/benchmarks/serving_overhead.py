@@ -77,7 +77,7 @@ def pairs(release: Release, url: str, repeats: int) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     with (
         bare_server(whole.spec) as bare,
-        served(release, url, Address(port=free_port())) as address,
+        served(release, url, Address(port=free_port())) as (address, _),
     ):
         ours = f"{address}/v1/predict", {"configuration": whole.trial}
         theirs: tuple[str, dict[str, Any]] = (bare, {})
