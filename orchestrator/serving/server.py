@@ -102,7 +102,8 @@ def serve_sweep(release: Release, store_url: str, address: Address) -> None:
         signal.signal(signal.SIGTERM, _interrupt)  # left to Ray, it would abort
         _say(f"serving sweep {release.sweep!r} at {url} (documentation: {url}/docs)")
         try:
-            http.join()
+            while http.is_alive():  # a `join` that Ctrl-C interrupts takes the thread for ended
+                time.sleep(0.5)
         except KeyboardInterrupt:
             _say("stopping")
         else:
