@@ -2,6 +2,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SOURCES := methods sweeps store orchestrator dashboards tests
 
+# Where bytecode is not kept, each of the many processes compiles torch and Ray anew, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test bench torture fidelity kvpress docs lint clean
 
 demo: .venv/.base  ## install, run the quickstart sweep, print its frontier

@@ -313,18 +313,22 @@ def main() -> None:
 
     ``PARETOKEN_DEBUG=1`` shows the traceback all the same. Neither ever holds a password.
     """
-    from store.url import scrubbed
-
     try:
         app()
     except (ValueError, OSError) as error:
-        log(scrubbed(f"paretoken: {error}"))
+        _log_scrubbed(f"paretoken: {error}")
         if os.environ.get("PARETOKEN_DEBUG"):
-            log(scrubbed(traceback.format_exc()))
+            _log_scrubbed(traceback.format_exc())
         sys.exit(2)
     except Exception:
-        log(scrubbed(traceback.format_exc()))
+        _log_scrubbed(traceback.format_exc())
         sys.exit(1)
+
+
+def _log_scrubbed(text: str) -> None:
+    from store.url import scrubbed  # which imports what speaks to databases
+
+    log(scrubbed(text))
 
 
 if __name__ == "__main__":

@@ -24,8 +24,6 @@ from store.url import artifacts_folder
 
 FILE: Final = "api-keys.json"
 PREFIX: Final = "ptk_"
-PER_MINUTE: Final = 600
-"""Requests of a tenant in a minute, unless told."""
 Tenant = Annotated[str, Field(pattern=r"^[\w.@-]{1,100}$")]
 
 
@@ -90,9 +88,7 @@ class KeyFile:
         except ValidationError:
             raise ValueError(f"{self._path} is not a file of API keys") from None
 
-    def add(
-        self, tenant: str, per_minute: int = PER_MINUTE, level: ServiceLevel = UNPROMISED
-    ) -> str:
+    def add(self, tenant: str, per_minute: int, level: ServiceLevel = UNPROMISED) -> str:
         """A new key, which nobody can read again later. Raises ValueError for a bad name."""
         secret = PREFIX + secrets.token_urlsafe(32)
         try:

@@ -73,9 +73,6 @@ _BY_KEY = {"sqlite_with_rowid": False}
 """100,000 rows in the order of their keys are read in a third of the time."""
 
 
-"""What counts are made from, instead of the wide rows."""
-
-
 class Base(DeclarativeBase):
     """All tables of the store."""
 
@@ -136,6 +133,7 @@ class Trial(Base):
     spec: Mapped[dict[str, Any]]
     state: Mapped[TrialState | None]
 
+    # counts are made from it, instead of the wide rows
     __table_args__ = (Index("ix_paretoken_trials_id_state_batch", "id", "state", "batch"),)
 
 

@@ -16,7 +16,6 @@ from orchestrator.commands.console import (
     show_rows,
     store_url,
 )
-from orchestrator.keys import PER_MINUTE, KeyFile, ServiceLevel, keys_file
 
 group = typer.Typer(help="API keys of `paretoken serve`.", no_args_is_help=True)
 
@@ -31,12 +30,14 @@ def add(
     tenant: Annotated[str, typer.Argument(help="Whom the key is for.")],
     per_minute: Annotated[
         int, typer.Option(min=1, help="Requests that the tenant may send in a minute.")
-    ] = PER_MINUTE,
+    ] = 600,
     latency_ms: LatencyMs = None,
     min_quality: MinQuality = None,
     store: StoreUrl = None,
 ) -> None:
     """Print a new key. It is kept as a hash: nobody can show it again."""
+    from orchestrator.keys import KeyFile, ServiceLevel, keys_file
+
     file = keys_file(store_url(store))
     level = ServiceLevel(latency_ms=latency_ms, min_quality=min_quality)
     typer.echo(KeyFile(file).add(tenant, per_minute, level))
@@ -46,6 +47,8 @@ def add(
 @group.command("list")
 def list_(as_json: Json = False, store: StoreUrl = None) -> None:
     """Show whose keys there are."""
+    from orchestrator.keys import KeyFile, keys_file
+
     rows = [
         {
             "key": key.id,
@@ -77,5 +80,7 @@ def revoke(
     store: StoreUrl = None,
 ) -> None:
     """Take keys back; a running server refuses them at once."""
+    from orchestrator.keys import KeyFile, keys_file
+
     for key in KeyFile(keys_file(store_url(store))).revoke(name):
         log(f"revoked key {key.id} of {key.tenant}")

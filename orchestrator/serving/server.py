@@ -119,7 +119,7 @@ def served(
     Its address, and the thread that answers.
     """
     address.require_safe()
-    with ThreadPoolExecutor(1) as binding, _bound(address.host, address.port) as at:
+    with ThreadPoolExecutor(1) as binding, _socket_at(address.host, address.port) as at:
         # imports models and reads weights while Ray starts, which waits for processes of its own
         bound = binding.submit(bind, release, store_url)
         with cluster():
@@ -154,7 +154,7 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _socket_at(host: str, port: int) -> socket.socket:
     """A socket at the address; ``::`` takes IPv4 as well. Raises ValueError where it is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family)

@@ -100,9 +100,16 @@ def sweep_id(connection: Connection, name: str) -> int:
 
 
 def require_workload(connection: Connection, sweep_id: int, workload: str) -> None:
-    """Raises ValueError that names the nearest workload of the sweep's plan."""
+    """Raises ValueError that names the nearest workload of the sweep.
+
+    One of the file of which nothing can run is there, and has no trials.
+    """
+    spec = connection.execute(select(Sweep.spec).where(Sweep.id == sweep_id)).scalar_one()
+    names = set(spec.get("workloads", {}))
+    if workload in names:
+        return
     rows = select(SweepTrial.workload).where(SweepTrial.sweep_id == sweep_id).distinct()
-    names = set(connection.execute(rows).scalars())
+    names.update(connection.execute(rows).scalars())
     if workload not in names:
         raise ValueError(unknown("workload", workload, names))
 

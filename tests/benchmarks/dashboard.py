@@ -21,19 +21,9 @@ from dashboards.app.server import dashboard
 from store.repository import Store
 from sweeps.load import parse_sweep
 from sweeps.plan import plan
-from tests.benchmarks.scale import fill, yardstick
+from tests.benchmarks.scale import ONE_WORKLOAD, fill, yardstick
 from tests.browser import page
 
-SWEEP: Final = """
-name: scale
-keep: [1.0, {{from: 0.01, to: 0.99, steps: {steps}}}]
-workloads:
-  digits:
-    task: {{id: digits, num_examples: 96}}
-    backbone: vit-digits
-    methods: [attention-topk, evit, tome, pitome, divprune, dpc-knn]
-    schedules: [one-layer, progressive, {{one-layer: {{layer: [0, 2]}}}}]
-"""
 PER_STEP: Final = 6 * 4
 MOST_PAINT_MS, MOST_TOGGLE_MS = 2_000.0, 200.0
 
@@ -93,7 +83,7 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=10)
     arguments = parser.parse_args()
-    text = SWEEP.format(steps=arguments.trials // PER_STEP + 1)
+    text = ONE_WORKLOAD.format(steps=arguments.trials // PER_STEP + 1)
     trials = list(plan(parse_sweep(text, str(Path.cwd() / "s.yaml"))).trials)
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/scale.db"

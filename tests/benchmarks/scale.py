@@ -55,9 +55,8 @@ from tests.orchestrator import ledgers
 from tests.orchestrator.trials import specs
 from tests.postgres import running
 
-SWEEP = """
+ONE_WORKLOAD = """
 name: scale
-seeds: [0, 1, 2]
 keep: [1.0, {{from: 0.01, to: 0.99, steps: {steps}}}]
 workloads:
   digits:
@@ -65,6 +64,9 @@ workloads:
     backbone: vit-digits
     methods: [attention-topk, evit, tome, pitome, divprune, dpc-knn]
     schedules: [one-layer, progressive, {{one-layer: {{layer: [0, 2]}}}}]
+"""
+"""24 trials of one keep ratio."""
+_ANOTHER = """
   recall:
     task: {{id: recall, num_examples: 96}}
     backbone: llama-recall
@@ -72,6 +74,7 @@ workloads:
     schedules: [uniform, {{pyramid: {{beta: [2, 4]}}}}]
     objectives: {{quality: maximize, latency: minimize}}
 """
+SWEEP = "seeds: [0, 1, 2]" + ONE_WORKLOAD + _ANOTHER
 PER_STEP = 3 * (6 * 4 + 6 * 3)
 """Trials of one keep ratio."""
 BATCH = 2_000
@@ -224,8 +227,9 @@ def store_timings(url: str, where: str, trials: Trials, file: Path) -> Iterator[
         yield timed("points", where, lambda: store.points("scale"))
         changed = _changed(trials)
         yield timed("diff", where, lambda: difference(store, "scale", changed))
-    for command in ("status", "status scale", "frontier scale", f"diff {file}"):
-        yield timed(f"paretoken {command}", where, partial(_command, url, command.split()))
+    for command in (["status"], ["status", "scale"], ["frontier", "scale"], ["diff", str(file)]):
+        shown = " ".join(command).replace(str(file), file.name)
+        yield timed(f"paretoken {shown}", where, partial(_command, url, command))
 
 
 def driver_memory(num_trials: int) -> list[float]:

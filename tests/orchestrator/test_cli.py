@@ -87,9 +87,14 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     assert all(command in text for command, *_ in COMMANDS)
 
 
+def test_help_imports_nothing_but_the_command_line(tmp_path: Path) -> None:
+    libraries = ("sqlalchemy", "numpy", *HEAVY)
+    assert imported_by([["--help"], ["run", "--help"]], libraries, tmp_path) == "[]"
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["status", "--json"], ["frontier", "looked-at", "--json"]],
+    [["status", "--json"], ["frontier", "looked-at", "--json"]],
     ids=lambda arguments: arguments[0],
 )
 def test_looking_things_up_imports_nothing_heavy(measured: Path, arguments: list[str]) -> None:

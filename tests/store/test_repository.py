@@ -11,11 +11,14 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import create_engine, event, func, select
 
+from dashboards.rows import best_rows
 from store import serialization
 from store.database import StoreUnavailableError
 from store.models import Attempt, Base, Environment, OutboxRow
+from store.questions.standing import volumes
 from store.records import METRIC_NAMES, NOT_NUMBERS
 from store.repository import Store
+from store.sql.untimed import untimed
 from sweeps.failures import Remedy
 from sweeps.trial import FailureKind, Metrics, TrialSpec
 from tests.store.examples import begin, failed, finished, metrics, spec
@@ -177,6 +180,22 @@ def test_names_that_do_not_exist_are_answered_with_the_nearest(store: Store) -> 
         store.points("quickstart", "digit")
     with pytest.raises(ValueError, match=f"{spec().id}' has not finished"):
         store.outcomes(spec().id)
+
+
+def test_a_workload_of_which_nothing_can_run_has_no_points(store: Store) -> None:
+    objectives = {"quality": "maximize", "flops": "minimize"}
+    workloads = {name: {"objectives": objectives} for name in ("digits", "impossible")}
+    spec_of_file = {"workloads": workloads, "measure": {"latency_pairs": 1}}
+    trial = spec()
+    store.begin_sweep("quickstart", "", spec_of_file, [("digits", "2x", trial)], [])
+    store.record([finished(trial)])
+    assert store.points("quickstart", "impossible") == []
+    assert store.candidates("quickstart", objectives, "impossible") == {}
+    assert [row.point.workload for row in best_rows(store, "quickstart")] == ["digits"]
+    assert [*volumes(store, "quickstart")] == ["digits"]
+    assert untimed(store, "quickstart") == [(trial.id, 8)]
+    with pytest.raises(ValueError, match="unknown workload 'imposible'; did you mean 'impossible'"):
+        store.points("quickstart", "imposible")
 
 
 def test_more_trials_than_one_statement_takes(store: Store) -> None:

@@ -50,14 +50,14 @@ def test_keys_are_taken_back_one_by_one_or_all(tmp_path) -> None:
 def test_keys_made_at_once_are_all_kept(tmp_path) -> None:
     keys = KeyFile(tmp_path / "api-keys.json")
     with ThreadPoolExecutor(8) as threads:
-        secrets = list(threads.map(keys.add, ["alice"] * 24))
+        secrets = list(threads.map(keys.add, ["alice"] * 24, [600] * 24))
     assert len(keys.read()) == len(set(secrets)) == 24
 
 
 @pytest.mark.parametrize("tenant", ["", "two words", "x" * 101, "a/b", "\n"])
 def test_a_tenant_has_a_plain_name(tmp_path, tenant) -> None:
     with pytest.raises(ValueError, match="a name has up to 100"):
-        KeyFile(tmp_path / "api-keys.json").add(tenant)
+        KeyFile(tmp_path / "api-keys.json").add(tenant, 600)
 
 
 def test_a_broken_file_opens_no_door(tmp_path) -> None:

@@ -208,8 +208,8 @@ def test_what_slows_one_point_down_slows_all_and_each_keeps_its_place(release) -
 
 def test_each_tenant_has_the_level_of_its_key(guarded, release) -> None:
     url, keys = guarded
-    hurried = keys.add("hurried", level=ServiceLevel(latency_ms=0.001))  # nothing is in time
-    particular = keys.add("particular", level=ServiceLevel(latency_ms=0.001, min_quality=1))
+    hurried = keys.add("hurried", 600, level=ServiceLevel(latency_ms=0.001))  # nothing is in time
+    particular = keys.add("particular", 600, level=ServiceLevel(latency_ms=0.001, min_quality=1))
 
     def ask(secret: str, name: str) -> httpx.Response:
         body = {"workload": name, "inputs": {"example": 1}}
@@ -218,6 +218,6 @@ def test_each_tenant_has_the_level_of_its_key(guarded, release) -> None:
 
     best = Router(release).route(Wish("bytes")).configuration.trial
     (fast,) = {c.trial for c in workload(release, "bytes").configurations} - {best}
-    for secret, trial in ((keys.add("any"), best), (hurried, fast)):
+    for secret, trial in ((keys.add("any", 600), best), (hurried, fast)):
         assert ask(secret, "bytes").headers[CONFIGURATION_HEADER] == trial
     assert ask(particular, "digits").status_code == 422

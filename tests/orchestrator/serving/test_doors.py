@@ -32,7 +32,7 @@ def bearing(secret: str) -> dict[str, str]:
 )
 def test_without_a_key_nothing_is_answered(guarded, headers) -> None:
     url, keys = guarded
-    keys.add("somebody")
+    keys.add("somebody", 600)
     refused = httpx.post(f"{url}/v1/predict", json=DIGITS, headers=headers)
     assert refused.status_code == 401
     assert refused.headers["www-authenticate"] == "Bearer"
@@ -42,7 +42,7 @@ def test_without_a_key_nothing_is_answered(guarded, headers) -> None:
 
 def test_a_key_works_until_it_is_revoked(guarded) -> None:
     url, keys = guarded
-    secret = keys.add("alice")
+    secret = keys.add("alice", 600)
     assert httpx.get(f"{url}/v1/frontier", headers=bearing(secret)).status_code == 200
     with openai.OpenAI(base_url=f"{url}/v1", api_key=secret, max_retries=0) as client:
         assert client.models.retrieve("bytes:auto").id == "bytes:auto"
@@ -54,7 +54,7 @@ def test_a_key_works_until_it_is_revoked(guarded) -> None:
 
 def test_a_tenant_that_asks_too_often_waits_and_nobody_else_does(guarded) -> None:
     url, keys = guarded
-    busy, other = keys.add("busy", per_minute=3), keys.add("other")
+    busy, other = keys.add("busy", per_minute=3), keys.add("other", per_minute=600)
     with openai.OpenAI(base_url=f"{url}/v1", api_key=busy, max_retries=0) as client:
         for _ in range(3):
             client.models.list()
