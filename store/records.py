@@ -22,6 +22,9 @@ TIMES = tuple(Times.model_fields)
 METRIC_NAMES = (*MEASURED, *TIMES)
 """Every metric that is one number."""
 
+PlannedRow = tuple[str, str, str, int, str | None]
+"""Workload, trial, keep label, position in the plan, and state, if any, of a planned trial."""
+
 _NONE: frozenset[str] = frozenset()
 
 

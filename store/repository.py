@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from store.comparison.difference import PlannedRow
 from store.comparison.nearest import Facets
 from store.comparison.prices import Past
 from store.database import Database
@@ -26,6 +25,7 @@ from store.records import (
     EnvironmentUse,
     FailedAttempt,
     Failure,
+    PlannedRow,
     Point,
     SweepStatus,
 )

@@ -17,23 +17,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from statistics import median
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
 from orchestrator.engine.crew import Crew, Job, LaneJob, Resources, Seat, crew_size
+from orchestrator.engine.deaths import kind_of, reason_of
 from orchestrator.engine.dispatch import TrialQueue
 from orchestrator.engine.events import EventKind, OnEvent, PoolEvent, PoolReport
 from orchestrator.engine.feed import Feed
 from orchestrator.engine.interrupts import interrupts
 from orchestrator.engine.lane import Lane
+from orchestrator.engine.pace import Pace
 from orchestrator.engine.remedies import MAX_STRIKES, Remedies
 from orchestrator.engine.staffing import Staffing, WholeCluster
 from orchestrator.engine.writer import SLOW_SECONDS, Recorder, Result
@@ -45,17 +46,8 @@ RUN_TRIAL = "orchestrator.measurement.trial:run_trial"
 RUN_TIMING = "orchestrator.measurement.timing:run_timing"
 STORE_LEDGER = "orchestrator.engine.writer:StoreLedger"
 
-PREFETCH_BELOW_SECONDS = 2.0
-"""Longer trials are not queued behind another: the gap saved is nothing to them, and one could wait
-long while other workers idle."""
-JOB_SECONDS = 0.05
-"""Shorter trials travel together until they make up this time."""
-MAX_JOB = 64
 TICK_SECONDS = 0.2
 """How often interrupts and deadlines are looked at when nothing happens."""
-HORIZON_SECONDS = 1.0
-"""How long trials that are claimed at once keep a worker busy; the rest is left to whoever shares
-the plan."""
 LATECOMER_SECONDS = 30.0
 """Workers that are not ready so long after the first one are not waited for."""
 
@@ -138,7 +130,7 @@ class _Pool:
         self._report = PoolReport(workers=len(crew.seats))
         self._strikes: Counter[str] = Counter()
         self._remedies = Remedies()
-        self._recent: deque[float] = deque(maxlen=15)
+        self._pace = Pace()
         self._first_alive_at = math.inf
         self._counted_at = time.monotonic()
         self._waits = False
@@ -324,7 +316,9 @@ class _Pool:
 
     def _take_for(self, seat: Seat) -> list[TrialSpec]:
         others = [other.held for other in self._crew.seats if other is not seat]
-        return self._queue.take(seat.held, others, self._job_size(), self._horizon())
+        waiting, workers = len(self._queue), len(self._crew.seats)
+        size, horizon = self._pace.job_size(waiting, workers), self._pace.horizon(waiting, workers)
+        return self._queue.take(seat.held, others, size, horizon)
 
     def _give(self, seat: Seat, specs: list[TrialSpec]) -> None:
         if self._feed is not None:
@@ -352,24 +346,9 @@ class _Pool:
 
     def _may_wait_behind(self, running: Job | LaneJob) -> bool:
         """Not when the rest would leave workers idle, and not behind a suspect."""
-        short = self._typical_seconds() < PREFETCH_BELOW_SECONDS
         enough = len(self._queue) >= len(self._crew.seats)
         suspect = isinstance(running, LaneJob) or self._queue.is_suspect(running.specs[0])
-        return short and enough and not suspect
-
-    def _job_size(self) -> int:
-        return max(1, min(MAX_JOB, self._fair, int(JOB_SECONDS / self._typical_seconds())))
-
-    def _horizon(self) -> int:
-        return max(1, min(self._fair, int(HORIZON_SECONDS / self._typical_seconds())))
-
-    @property
-    def _fair(self) -> int:
-        """Half of what a worker's share of all that waits is."""
-        return len(self._queue) // (2 * len(self._crew.seats))
-
-    def _typical_seconds(self) -> float:
-        return max(1e-6, median(self._recent)) if self._recent else math.inf
+        return self._pace.prefetches and enough and not suspect
 
     def _complete(self, seat: Seat) -> None:
         """Take the results of a job, or find out why there are none."""
@@ -396,7 +375,7 @@ class _Pool:
             place = result.device or seat.device
             self._recorder.add(replace(result, remedy=remedy, device=place))
             if remedy is None:
-                self._recent.append(result.seconds)
+                self._pace.took(result.seconds)
                 continue
             self._queue.put_back([spec])
             self._report.requeued += 1
@@ -404,7 +383,7 @@ class _Pool:
 
     def _bury(self, seat: Seat, error: RayError) -> None:
         """A worker is gone: its running job is the suspect, what waited behind is not."""
-        reason = _reason(error)
+        reason = reason_of(error)
         suspects = seat.jobs[0].specs
         if len(suspects) == 1:
             self._strikes[suspects[0].id] += 1
@@ -413,7 +392,7 @@ class _Pool:
             sentence = f"took down {struck} workers, the last like this: {reason}"
             if last or isinstance(seat.jobs[0], Job):
                 text = sentence if last else f"took its worker down: {reason}"
-                self._fail(seat, _kind_of_death(reason), text)
+                self._fail(seat, kind_of(reason), text)
         self._replace(seat, reason)
 
     def _end_overdue(self) -> None:
@@ -488,17 +467,6 @@ class _Pool:
                 **timing,
             )
         )
-
-
-def _kind_of_death(reason: str) -> FailureKind:
-    memory = "memory pressure" in reason or "(OOM)" in reason
-    return FailureKind.OUT_OF_MEMORY if memory else FailureKind.WORKER_DIED
-
-
-def _reason(error: RayError) -> str:
-    """What Ray knows about a death, without its advice."""
-    last = str(error).strip().splitlines()[-1]
-    return last.rpartition("Worker exit detail: ")[2].partition(" Some common causes")[0]
 
 
 def _timed(action: Callable[[], None]) -> float:

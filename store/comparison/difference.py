@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from store.comparison.changes import Spec, axes_changed, conditions_changed
 from store.comparison.nearest import Facets, Neighbours, label
+from store.records import PlannedRow
 from sweeps.collection import uncollected
 from sweeps.trial import TrialSpec, TrialState
 
@@ -27,8 +28,6 @@ Planned = tuple[str, str, TrialSpec]
 """Workload, keep label and spec."""
 Key = tuple[str, str, str]
 """Workload, trial and keep label."""
-PlannedRow = tuple[str, str, str, int, str | None]
-"""What a :class:`StoredTrial` is made of."""
 
 
 class Fate(StrEnum):
@@ -48,7 +47,7 @@ class Fate(StrEnum):
 
 
 class StoredTrial(NamedTuple):
-    """A trial in a sweep's stored plan."""
+    """A trial in a sweep's stored plan; made of a :data:`~store.records.PlannedRow`."""
 
     workload: str
     trial: str
