@@ -22,10 +22,14 @@ def sizes_table(rows: Sequence[Mapping[str, Any]], per_second: float) -> Rendera
             Column("ms", [_number(row["seconds"], 1000) for row in rows]),
             Column("per replica", [_number(row["per_replica"]) for row in rows]),
             Column("replicas", ["?" if (n := row["replicas"]) is None else str(n) for row in rows]),
-            Column("MiB each", [f"{row['bytes'] / 2**20:.0f}" for row in rows], 80),
+            Column("MiB each", [_mib(row["bytes"]) for row in rows], 80),
             Column("trial", [row["trial"][:8] for row in rows], 50, "left"),
         ],
     )
+
+
+def _mib(num_bytes: int | None) -> str:
+    return "simulated" if num_bytes is None else f"{num_bytes / 2**20:.0f}"
 
 
 def _number(value: float | None, factor: float = 1) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from store.releases.release import Configuration, Release, Workload
+from sweeps.trial import Metrics
 
 UTILISATION: Final = 0.6
 """Share of the time that a replica is to work."""
@@ -32,8 +33,9 @@ class Size:
     per_replica: float | None
     """Requests per second that one replica serves."""
     replicas: int | None
-    bytes: int
-    """That one replica holds: process, weights, caches and working memory of a batch."""
+    bytes: int | None
+    """That one replica holds: process, weights, caches and working memory of a batch; None where
+    a part of it is only simulated."""
 
     @property
     def as_row(self) -> dict[str, Any]:
@@ -72,12 +74,18 @@ def _size(
     measured = configuration.measured
     seconds = measured.latency_seconds
     per_replica = None if seconds is None else utilisation / seconds
-    held = measured.weight_bytes + measured.peak_bytes + (measured.kv_bytes or 0)
     return Size(
         workload.name,
         configuration,
         seconds,
         per_replica,
         None if per_replica is None else math.ceil(per_second / per_replica),
-        PROCESS_BYTES + held,
+        _held(measured),
     )
+
+
+def _held(measured: Metrics) -> int | None:
+    parts = {name: getattr(measured, name) for name in ("weight_bytes", "peak_bytes", "kv_bytes")}
+    if parts.keys() & set(measured.simulated):
+        return None
+    return PROCESS_BYTES + sum(part or 0 for part in parts.values())

@@ -36,9 +36,15 @@ class Candidates:
     """For each trial the metrics that are only simulated, as JSON."""
 
     def metric(self, name: str) -> Floats:
-        """One column, NaN where it is a time that was taken while other trials ran."""
+        """One column, NaN where the saving is only simulated or was timed while trials ran."""
         column: Floats = self.values_PM[:, self.names.index(name)]
-        return np.where(self.in_lane_P, column, np.nan) if name in TIME_METRICS else column
+        if name in TIME_METRICS:
+            column = np.where(self.in_lane_P, column, np.nan)
+        pretending = {text for text in set(self.simulated) if name in json.loads(text)}
+        if pretending:
+            simulated = np.array([text in pretending for text in self.simulated])
+            column = np.where(simulated, np.nan, column)
+        return column
 
     def within(self, maximum: Mapping[str, float], minimum: Mapping[str, float]) -> Flags:
         """Which trials keep to all bounds, ends included; an unknown value keeps to none.
@@ -91,7 +97,7 @@ class Candidates:
     def _competing(self, objectives: Objectives, among: Flags) -> tuple[Floats, Flags]:
         """Values of the objectives, and which trials have all of them."""
         check_objectives(objectives)
-        values = np.stack([self._honest(name) for name in objectives], axis=1)
+        values = np.stack([self.metric(name) for name in objectives], axis=1)
         complete = np.logical_and.reduce(np.isfinite(values), axis=1)
         return values, complete & self.judged & self._longest(among)
 
@@ -100,14 +106,6 @@ class Candidates:
         numbers = np.nan_to_num(self.metric(NUM_EXAMPLES))
         longest: Flags = among & (numbers == numbers[among].max(initial=0))
         return longest
-
-    def _honest(self, name: str) -> Floats:
-        """One metric, NaN where it is only simulated."""
-        pretending = {text for text in set(self.simulated) if name in json.loads(text)}
-        if not pretending:
-            return self.metric(name)
-        simulated = np.array([text in pretending for text in self.simulated])
-        return np.where(simulated, np.nan, self.metric(name))
 
 
 def by_workload(rows: Collection[Sequence[Any]], names: tuple[str, ...]) -> dict[str, Candidates]:

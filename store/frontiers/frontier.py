@@ -136,7 +136,7 @@ def select(
     """The frontier of the points within bounds, both ends included.
 
     ``select(points, objectives, maximum={"flops": 0.5}, minimum={"quality": 0.95})``. Bounds may
-    name any metric; a point without a value for a bounded metric is out. Raises like `frontier`.
+    name any metric; a point without an honest value for one is out. Raises like `frontier`.
     """
     upper, lower = maximum or {}, minimum or {}
     for name in (*upper, *lower):
@@ -145,14 +145,15 @@ def select(
     return frontier(inside, objectives)
 
 
-def in_lane(point: Row, name: str) -> Number | None:
-    """A metric, or None if it was taken while other trials ran."""
-    return None if name in point.outside_lane else point.metrics[name]
+def honest(point: Row, name: str) -> Number | None:
+    """A metric, or None if its saving is only simulated or it was timed while other trials ran."""
+    pretends = name in point.simulated or name in point.outside_lane
+    return None if pretends else point.metrics[name]
 
 
 def within(point: Row, upper: Mapping[str, float], lower: Mapping[str, float]) -> bool:
-    """Whether every bounded metric has a value and keeps to its bounds, ends included."""
-    values = {name: in_lane(point, name) for name in (*upper, *lower)}
+    """Whether every bounded metric has an honest value within its bounds, ends included."""
+    values = {name: honest(point, name) for name in (*upper, *lower)}
     known = {name: value for name, value in values.items() if value is not None}
     return (
         len(known) == len(values)
@@ -252,10 +253,7 @@ def objective_values(
     points: Sequence[Row], objectives: Objectives
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """Values [points, objectives], and which points have all of them."""
-    rows = [
-        [None if name in point.simulated else in_lane(point, name) for name in objectives]
-        for point in points
-    ]
+    rows = [[honest(point, name) for name in objectives] for point in points]
     shape = len(points), len(objectives)
     values: Floats = np.array(rows, dtype=np.float64).reshape(shape)  # None becomes NaN
     judged = np.array([point.metrics["quality"] is not None for point in points], dtype=bool)

@@ -135,7 +135,8 @@ def load(store: Store, sweep: str, workload: str | None = None) -> list[Paired]:
         if point.metrics[QUALITY] is not None:
             members.setdefault(point.workload, []).append(point)
     if not finished:
-        raise ValueError(f"sweep {sweep!r} has no finished trials yet")
+        where = "" if workload is None else f"workload {workload!r} of "
+        raise ValueError(f"{where}sweep {sweep!r} has no finished trials yet")
     if not members:
         raise UnanswerableError(
             f"sweep {sweep!r} measured costs alone, without quality: `paretoken frontier {sweep}` "

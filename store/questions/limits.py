@@ -6,11 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from methods.naming import unknown
 from store.frontiers.bootstrap import Flags, Floats
-from store.frontiers.frontier import objective_values
+from store.frontiers.frontier import check_metric, objective_values
 from store.frontiers.paired import QUALITY, Paired
-from store.records import METRIC_NAMES
 
 
 def measured(paired: Paired, metric: str) -> Floats:
@@ -18,8 +16,7 @@ def measured(paired: Paired, metric: str) -> Floats:
 
     Raises ValueError for an unknown metric, naming the nearest.
     """
-    if metric not in METRIC_NAMES:
-        raise ValueError(unknown("metric", metric, METRIC_NAMES))
+    check_metric(metric)
     if metric == QUALITY:
         return paired.means
     return objective_values(paired.configurations, {metric: "minimize"})[0][:, 0]

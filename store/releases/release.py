@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from methods.kvpress._environment import is_press
-from store.frontiers.frontier import Direction, Objectives, frontier, in_lane
+from store.frontiers.frontier import Direction, Objectives, frontier
 from store.records import METRIC_NAMES, Point
 from store.repository import Store
 from sweeps.trial import Metrics, TrialSpec
@@ -35,7 +35,9 @@ class Configuration(_Frozen):
     measured: Metrics
 
     def cost(self, metric: str) -> float | None:
-        """A measured number by name; None where the workload has no such cost."""
+        """A measured number by name; None where there is none, or where it is only simulated."""
+        if metric in self.measured.simulated:
+            return None
         value: float | None = getattr(self.measured, metric)
         return value
 
@@ -145,10 +147,10 @@ def _workload(name: str, points: list[Point], objectives: Objectives) -> Workloa
 
 
 def _configuration(point: Point) -> Configuration:
-    honest = {name: in_lane(point, name) for name in METRIC_NAMES}
-    numbers = {**honest, "tokens_per_layer": point.tokens_per_layer}
+    numbers = {n: None if n in point.outside_lane else v for n, v in point.metrics.items()}
+    others = {"tokens_per_layer": point.tokens_per_layer, "simulated": sorted(point.simulated)}
     return Configuration(
         trial=point.trial,
         spec=TrialSpec.model_validate(point.spec),
-        measured=Metrics.model_validate(numbers),
+        measured=Metrics.model_validate(numbers | others),
     )

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from io import StringIO
 
+import pytest
+from rich.console import Console
+
+from dashboards.size_tables import sizes_table
 from orchestrator.releases.sizing import PROCESS_BYTES, sizes
 from store.releases.release import Release
 from tests.orchestrator.serving.texts import workload
@@ -38,6 +42,18 @@ def test_what_was_not_timed_is_not_guessed(release) -> None:
     found = list(sizes(release, per_second=100))
     assert len(found) == len(release.configurations)
     assert {(size.seconds, size.replicas) for size in found} == {(None, None)}
+
+
+def test_memory_that_is_only_simulated_sizes_nothing(release) -> None:
+    texts = workload(timed(release, 0.02), "bytes")
+    pretending = texts.configurations[0].measured.model_copy(update={"simulated": ["peak_bytes"]})
+    points = (texts.configurations[0].model_copy(update={"measured": pretending}),)
+    served = texts.model_copy(update={"configurations": points})
+    (size,) = sizes(release.model_copy(update={"workloads": (served,)}), per_second=100)
+    assert size.bytes is None
+    console = Console(width=120, record=True, file=StringIO())
+    console.print(sizes_table([size.as_row], 100))
+    assert "simulated" in console.export_text()
 
 
 @pytest.mark.parametrize(("per_second", "utilisation"), [(0, 0.5), (-1, 0.5), (1, 0), (1, 1)])
