@@ -10,7 +10,6 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from store.models import (
     Attempt,
-    Environment,
     Measurement,
     OutboxKind,
     OutboxRow,
@@ -20,7 +19,7 @@ from store.models import (
 )
 from store.serialization import digest, to_parquet
 from store.sql import timings
-from store.sql.statements import insert_new, portions
+from store.sql.statements import insert_new, keep_environments, portions
 from store.url import scrubbed
 from sweeps.times import TIME_METRICS
 from sweeps.trial import TrialResult, TrialState
@@ -102,9 +101,7 @@ def _locked_states(connection: Connection, trial_ids: list[str]) -> dict[str, Tr
 
 
 def _add_attempts(connection: Connection, results: Sequence[TrialResult]) -> None:
-    environments = {digest(result.environment): result.environment for result in results}
-    rows = [{"id": id_, "content": content} for id_, content in sorted(environments.items())]
-    insert_new(connection, Environment, rows)
+    keep_environments(connection, [result.environment for result in results])
     insert_new(connection, Attempt, [_attempt_row(result) for result in results])
 
 

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, ScalarSelect, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from store.models import Attempt, Base, SweepTrial, Trial
+from store.models import Attempt, Base, Environment, SweepTrial, Trial
+from store.serialization import digest
 
 T = TypeVar("T")
 _PORTION = 10_000
@@ -46,6 +47,13 @@ def insert_new(connection: Connection, table: type[Base], rows: Sequence[dict[st
         return
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     connection.execute(dialect.insert(table).on_conflict_do_nothing(), list(rows))
+
+
+def keep_environments(connection: Connection, contents: Iterable[dict[str, Any]]) -> None:
+    """Keep each once, by its digest, in an order that lets writers meet without a deadlock."""
+    by_digest = {digest(content): content for content in contents}
+    rows = [{"id": id_, "content": content} for id_, content in sorted(by_digest.items())]
+    insert_new(connection, Environment, rows)
 
 
 def portions(values: Iterable[T], longest: int = _PORTION) -> Iterator[list[T]]:

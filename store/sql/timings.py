@@ -25,7 +25,6 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 
 from store.models import (
-    Environment,
     OutboxKind,
     OutboxRow,
     SweepTrial,
@@ -33,7 +32,8 @@ from store.models import (
     Trial,
 )
 from store.serialization import digest
-from store.sql.statements import PLACED, insert_new, portions
+from store.sql.statements import PLACED, insert_new, keep_environments, portions
+from store.url import scrubbed
 from sweeps.times import TIME_METRICS
 from sweeps.timing import TimingResult
 from sweeps.trial import TrialResult, TrialState
@@ -152,9 +152,7 @@ def record(connection: Connection, results: Sequence[TimingResult]) -> None:
 
 def keep(connection: Connection, results: Sequence[TimingResult]) -> None:
     """The same, and the mirror is not told."""
-    environments = {digest(result.environment): result.environment for result in results}
-    rows = [{"id": id_, "content": content} for id_, content in sorted(environments.items())]
-    insert_new(connection, Environment, rows)
+    keep_environments(connection, [result.environment for result in results])
     insert_new(connection, Timing, [_row(result) for result in results])
 
 
@@ -170,7 +168,7 @@ def of_trial(result: TrialResult, batch: int) -> TimingResult | None:
         started_at=result.started_at,
         seconds=result.seconds,
         worker=result.worker,
-        device=result.worker,
+        device=result.device or result.worker,
         times=times,
         environment=result.environment,
     )
@@ -191,7 +189,7 @@ def _row(result: TimingResult) -> dict[str, Any]:
         "disturbed": list(result.disturbed),
         "conditions": result.conditions,
         "failure": result.failure,
-        "error": result.error,
+        "error": None if result.error is None else scrubbed(result.error),
         "environment_id": digest(result.environment),
         **numbers,
     }

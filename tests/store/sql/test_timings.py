@@ -190,3 +190,22 @@ def test_every_time_has_a_column_and_a_name_for_people(store: Store) -> None:
 def test_unknown_times_are_refused(unknown: str) -> None:
     with pytest.raises(ValueError, match="unknown metric"):
         frontier([], {unknown: "minimize"})
+
+
+def test_a_failed_timing_tells_no_password(store: Store) -> None:
+    trial = spec()
+    begin(store, [trial])
+    store.record([finished(trial)])
+    error = "cannot reach postgresql://me:hunter2@db/x"
+    store.record([timing(trial, 0, times=None, failure=FailureKind.BUG, error=error)])
+    [failure] = store.failed_timings("q")
+    assert "postgresql://me:***@db/x" in str(failure)
+    assert "hunter2" not in str(failure)
+
+
+def test_times_that_a_trial_took_of_itself_name_its_device(store: Store) -> None:
+    trial = spec()
+    begin(store, [trial])
+    store.record([replace(finished(trial, latency=0.5), device="node/cuda:0")])
+    [point] = store.points("q")
+    assert (point.metrics["latency"], point.device) == (0.5, "node/cuda:0")
