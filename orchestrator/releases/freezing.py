@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from methods.naming import unknown
+from store.questions.names import is_named
 from store.releases.ledger import Frozen, Ledger, Signed
 from store.releases.release import Configuration, Release, release_of
 from store.repository import Store
-
-MIN_PREFIX = 4
-"""Digits of a trial's id that name it."""
 
 
 def freeze(
@@ -44,9 +42,8 @@ def chosen(release: Release, points: Sequence[str]) -> Release:
 
 
 def _is(point: str, configuration: Configuration) -> bool:
-    return point == _label(configuration) or (
-        len(point) >= MIN_PREFIX and configuration.trial.startswith(point)
-    )
+    spec = configuration.spec
+    return is_named(point, spec.method.id, spec.keep_ratio, [configuration.trial])
 
 
 def _label(configuration: Configuration) -> str:

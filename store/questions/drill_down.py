@@ -21,14 +21,13 @@ from store.frontiers.bootstrap import Floats, Ints, observed_means
 from store.frontiers.paired import Paired
 from store.frontiers.uncertainty import ROUNDING
 from store.questions.ladder import near
+from store.questions.names import is_named
 
 Change = Literal["breaks", "repairs"]
 Flags = NDArray[np.bool_]
 HALF: Final = 0.5
 """The default margin: of the range of an outcome in [0, 1], or of the uncompressed model's mean
 where outcomes are minimised and have no range."""
-MIN_PREFIX: Final = 4
-"""Digits of a trial's id that name it."""
 
 _CHANGES: tuple[Change, Change] = ("breaks", "repairs")
 _SHOWN = 8  # choices in a message
@@ -167,15 +166,14 @@ def find(paired: Paired, name: str) -> int:
     naming those that come nearest.
     """
     groups = paired.configurations
-    method, at, keep = name.partition("@")
     fitting = [
         index
         for index, each in enumerate(groups)
-        if (at and each.method == method and keep in (each.keep_label, f"{each.keep_ratio:g}"))
-        or (len(name) >= MIN_PREFIX and any(trial.startswith(name) for trial in each.trials))
+        if is_named(name, each.method, each.keep_ratio, each.trials, each.keep_label)
     ]
     if len(fitting) == 1:
         return fitting[0]
+    method = name.partition("@")[0]
     near_by = fitting or [i for i, each in enumerate(groups) if each.method == method]
     choices = _choices(paired, near_by or range(len(groups)))
     found = "several configurations" if fitting else "no configuration"

@@ -303,6 +303,13 @@ def test_a_point_that_is_not_on_the_frontier_is_refused_with_the_nearest(release
         chosen(release, ["identty@1"])
 
 
+def test_a_point_is_named_as_the_tables_show_it(release: Release) -> None:
+    def trials(*names: str) -> list[str]:
+        return [each.trial for each in chosen(release, names).configurations]
+
+    assert trials("identity@1x") == trials("identity@1.0") == trials("identity@1") != []
+
+
 def test_evidence_holds_what_was_found() -> None:
     check = Check("latency", False, "slower", "digits/abc", {"taken": [(1.0, 2.0)]})
     assert check.as_evidence["passed"] is False
