@@ -115,7 +115,7 @@ def status_rows(store: Store, sweep: str | None = None) -> list[Json]:
 
     Raises ValueError for a name that the store does not know.
     """
-    from store.sql.untimed import untimed
+    from store.questions.untimed import untimed
 
     chosen = [each for each in store.sweeps() if sweep in (None, each.name)]
     rows = [_status_row(each, len(untimed(store, each.name))) for each in chosen]

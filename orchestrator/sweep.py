@@ -25,9 +25,9 @@ from orchestrator.engine.leasing import Dead, Leasing
 from orchestrator.engine.reconciliation import Reconciliation
 from orchestrator.search.searching import Searching, searching
 from store.database import OUTAGE_SECONDS
+from store.questions.untimed import untimed
 from store.races.race_rows import race_rows, reasons
 from store.repository import Store
-from store.sql.untimed import untimed
 from store.url import artifacts_folder, inside, masked
 from sweeps.load import load_sweep
 from sweeps.plan import PlannedTrial, plan

@@ -13,9 +13,9 @@ from functools import cached_property
 import numpy as np
 
 from store.frontiers.bootstrap import Bootstrap, Floats, Ints
+from store.frontiers.claims import Claims
 from store.frontiers.frontier import Objectives, SeedGroup
 from store.frontiers.paired import Paired, UnanswerableError, pair
-from store.questions.claims import Claims
 from store.repository import Store
 from store.serialization import ExampleOutcomes
 

@@ -22,9 +22,9 @@ from orchestrator.engine.interrupts import interrupts
 from orchestrator.engine.leasing import LOOK_SECONDS, Leasing
 from orchestrator.engine.reconciliation import Reconciliation
 from orchestrator.search.searching import Searching
+from store.questions.untimed import untimed
 from store.repository import Store
 from store.sql.leases import THE_TRIAL, Work
-from store.sql.untimed import untimed
 from sweeps.spec import SweepSpec
 from sweeps.timing import TimingSpec
 from sweeps.trial import Head, TrialResult, TrialSpec, TrialState

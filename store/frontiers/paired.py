@@ -27,8 +27,8 @@ from store.frontiers.bootstrap import (
     observed_means,
     resampled_means,
 )
+from store.frontiers.claims import Claims
 from store.frontiers.frontier import Direction, Objectives, SeedGroup, across_seeds, longest
-from store.questions.claims import Claims
 from store.records import Point
 from store.repository import Store
 from store.serialization import ExampleOutcomes

@@ -11,7 +11,7 @@ multiobjective optimization*) in quality: a configuration is beaten by a cheaper
 is at most ``epsilon`` worse, so that what is left buys more than ``epsilon`` for its cost. We apply
 it pair by pair, without their archive.
 
-Intervals, and who can be told apart, are the cautious claims of :mod:`store.questions.claims`.
+Intervals, and who can be told apart, are the cautious claims of :mod:`store.frontiers.claims`.
 
 Shapes: P configurations, K costs, G distinct cost vectors, R resamples.
 """

@@ -27,8 +27,8 @@ from store.questions.asked import (
 )
 from store.questions.drill_down import DrillDown, drill_down, find
 from store.questions.limits import within
+from store.questions.timing_notes import timing_notes
 from store.repository import Store
-from store.sql.timing_notes import timing_notes
 
 Row = dict[str, Any]
 FEW_CLUSTERS: Final = 10

@@ -4,7 +4,7 @@
 confidence* limits the loss of quality, and how sure that has to be; *smallest KV under 0.7x p95
 latency* limits one cost and asks for another.
 
-How sure is the cautious share of :mod:`store.questions.claims`; see :mod:`store.questions.loss`.
+How sure is the cautious share of :mod:`store.frontiers.claims`; see :mod:`store.questions.loss`.
 """
 
 from __future__ import annotations

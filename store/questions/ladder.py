@@ -22,9 +22,9 @@ from typing import Final
 import numpy as np
 
 from store.frontiers.bootstrap import Floats, Ints, observed_means, resampled_means
+from store.frontiers.claims import Claims
 from store.frontiers.paired import Paired, Resampled, UnanswerableError, largest_shared
 from store.frontiers.uncertainty import ROUNDING
-from store.questions.claims import Claims
 from sweeps.trial import BASELINE
 
 LADDER: Final = (0.5, 0.25, 0.125, 0.0625)

@@ -16,9 +16,9 @@ from store import serialization
 from store.database import StoreUnavailableError
 from store.models import Attempt, Base, Environment, OutboxRow
 from store.questions.standing import volumes
+from store.questions.untimed import untimed
 from store.records import METRIC_NAMES, NOT_NUMBERS
 from store.repository import Store
-from store.sql.untimed import untimed
 from sweeps.failures import Remedy
 from sweeps.trial import FailureKind, Metrics, TrialSpec
 from tests.store.examples import begin, failed, finished, metrics, spec

@@ -14,9 +14,9 @@ from store.frontiers.frontier import frontier, select
 from store.mirror.mlflow_mirror import MlflowMirror
 from store.questions import answers
 from store.questions.asked import BestQuestion
+from store.questions.untimed import untimed
 from store.releases.release import release_of
 from store.repository import Store
-from store.sql.untimed import untimed
 from sweeps.times import TIME_METRICS, Times
 from sweeps.timing import TimingResult
 from sweeps.trial import FailureKind, MeasureSpec, TrialSpec

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from store.frontiers.bootstrap import Bootstrap, Floats
-from store.questions.claims import Claims
+from store.frontiers.claims import Claims
 from tests.store.comparisons import right_or_wrong
 
 
