@@ -13,7 +13,6 @@ Everything is read when it is asked for, so that a sweep that still runs shows w
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +29,11 @@ if TYPE_CHECKING:
 
 
 def open_store(url: str | None = None) -> Results:
-    """The store at ``url``, else at ``PARETOKEN_STORE``, else in this folder.
+    """The store at ``url``, else where :func:`store.url.default_url` says, as for commands.
 
     Raises ValueError for a URL that cannot be a store.
     """
-    chosen = url or os.environ.get("PARETOKEN_STORE")
-    return Results(Store(absolute(chosen) if chosen else default_url()))
+    return Results(Store(absolute(url) if url else default_url()))
 
 
 class Results:

@@ -21,7 +21,6 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from store import migrations
-from store.models import Base
 from store.serialization import to_json
 from store.url import absolute, masked, scrubbed, sqlite_file
 
@@ -143,11 +142,6 @@ def is_away(error: Exception) -> bool:
         return False
     state = getattr(error.orig, "sqlstate", None)
     return state is None or state.startswith(("08", "57P"))  # no connection, or on its way
-
-
-def table_names() -> list[str]:
-    """Every table of ours."""
-    return sorted(Base.metadata.tables)
 
 
 def relax(connection: Any) -> None:

@@ -152,11 +152,11 @@ class Document:
         return "\n\n".join(paper.bibtex for paper in papers)
 
 
-def grid(table: FittingTable, caption: str | None = None) -> Grid:
+def grid(table: FittingTable) -> Grid:
     """A table of the terminal with all its columns but the empty ones."""
     columns = [column for column in table.columns if any(column.cells)]
     return Grid(
-        table.title if caption is None else caption,
+        table.title,
         [column.heading for column in columns],
         list(zip(*(column.cells for column in columns), strict=True)),
         "".join(column.justify[0] for column in columns),

@@ -69,10 +69,10 @@ def measure_latency(baseline: Timed, variant: Timed, pairs: int) -> PairedLatenc
     return PairedLatency(tuple(taken[baseline]), tuple(taken[variant]))
 
 
-def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
-    """The narrowest symmetric interval by order with at least ``confidence``; else the range."""
+def median_interval(values: Sequence[float]) -> Interval:
+    """The narrowest symmetric interval by order with :data:`CONFIDENCE` or more; else the range."""
     ordered, n = sorted(values), len(values)
-    k = max((k for k in range(1, n // 2 + 1) if coverage(n, k) >= confidence), default=1)
+    k = max((k for k in range(1, n // 2 + 1) if coverage(n, k) >= CONFIDENCE), default=1)
     return Interval(ordered[k - 1], ordered[n - k], coverage(n, k))
 
 

@@ -31,11 +31,6 @@ _SETTINGS = ("key_channel_compression_ratio", "head_compression_ratio", "thresho
 _BELOW_ALL = 1e-6
 
 
-def is_results(folder: Path) -> bool:
-    """Whether the folder, or one below it, was written by kvpress."""
-    return folder.is_dir() and any(folder.rglob(METRICS))
-
-
 def read(folder: Path) -> Collection:
     """All results at or below ``folder``.
 
