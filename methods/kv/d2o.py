@@ -27,14 +27,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from methods.base import Paper, ScoringMethod, top_indices
+from methods.base import Paper, top_indices
 from methods.contexts import CacheContext
 from methods.kv._attention import received_attention
 from methods.kv._merge import merged, nearest_kept
+from methods.kv._recent import RecentAndBest
 from methods.transform import TokenTransform
 
 
-class D2O(ScoringMethod[CacheContext]):
+class D2O(RecentAndBest):
     """Keep heavy hitters and recent entries; merge evicted ones with similar keys into them."""
 
     paper: ClassVar[Paper | None] = Paper(
@@ -44,19 +45,15 @@ class D2O(ScoringMethod[CacheContext]):
         code="https://github.com/AIoT-MLSys-Lab/D2O",
     )
 
-    recent_share: float = Field(
-        default=0.5, ge=0, le=1, description="Share of the budget for the latest, rounded down."
-    )
     num_sinks: int = Field(
         default=4, ge=0, description="Entries at the prompt's front that count as heavy hitters."
     )
 
-    def score(self, ctx: CacheContext) -> Tensor:
-        """Attention received from all queries; sinks above it, recent entries above everything."""
-        scores_BN = received_attention(ctx, ctx.queries_BGTD.shape[2])
-        scores_BN[:, : self.num_sinks] = ctx.queries_BGTD.shape[2] + 1
-        scores_BN[:, ctx.num_in - int(self.recent_share * ctx.num_keep) :] = float("inf")
-        return scores_BN
+    def merit(self, ctx: CacheContext) -> Tensor:
+        """Attention received from all queries, with sinks above it."""
+        merit_BN = received_attention(ctx, ctx.queries_BGTD.shape[2])
+        merit_BN[:, : self.num_sinks] = ctx.queries_BGTD.shape[2] + 1
+        return merit_BN
 
     def transform(self, ctx: CacheContext) -> TokenTransform:
         """Kept entries, each averaged with the evicted ones that are similar enough."""

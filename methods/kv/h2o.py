@@ -23,15 +23,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import Field
 from torch import Tensor
 
-from methods.base import Paper, ScoringMethod
+from methods.base import Paper
 from methods.contexts import CacheContext
 from methods.kv._attention import received_attention
+from methods.kv._recent import RecentAndBest
 
 
-class H2O(ScoringMethod[CacheContext]):
+class H2O(RecentAndBest):
     """Keep heavy hitters and recent entries."""
 
     paper: ClassVar[Paper | None] = Paper(
@@ -41,16 +41,6 @@ class H2O(ScoringMethod[CacheContext]):
         code="https://github.com/FMInference/H2O",
     )
 
-    recent_share: float = Field(
-        default=0.5,
-        ge=0,
-        le=1,
-        description="Share of the budget for the latest entries, rounded down; a budget of one "
-        "entry goes to the heaviest hitter.",
-    )
-
-    def score(self, ctx: CacheContext) -> Tensor:
-        """Attention received from all prompt queries, with recent entries above everything."""
-        scores_BN = received_attention(ctx, ctx.queries_BGTD.shape[2])
-        scores_BN[:, ctx.num_in - int(self.recent_share * ctx.num_keep) :] = float("inf")
-        return scores_BN
+    def merit(self, ctx: CacheContext) -> Tensor:
+        """Attention received from all prompt queries."""
+        return received_attention(ctx, ctx.queries_BGTD.shape[2])

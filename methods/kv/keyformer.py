@@ -26,12 +26,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from methods.base import Paper, ScoringMethod
+from methods.base import Paper
 from methods.contexts import CacheContext
 from methods.kv._attention import logit_blocks, no_attention
+from methods.kv._recent import RecentAndBest, RecentShare
 
 
-class Keyformer(ScoringMethod[CacheContext]):
+class Keyformer(RecentAndBest):
     """Keep key tokens by a noisy accumulated score, and recent entries."""
 
     version: ClassVar[int] = 3
@@ -43,12 +44,7 @@ class Keyformer(ScoringMethod[CacheContext]):
         catalogue="keyformer",
     )
 
-    recent_share: float = Field(
-        default=0.3,
-        ge=0,
-        le=1,
-        description="Share of the budget for the latest entries, rounded down.",
-    )
+    recent_share: RecentShare = 0.3
     tau_init: float = Field(
         default=1.0, gt=0, description="Temperature of the Gumbel softmax for the first query."
     )
@@ -56,17 +52,16 @@ class Keyformer(ScoringMethod[CacheContext]):
         default=0.0, ge=0, description="Added to the temperature with each query."
     )
 
-    def score(self, ctx: CacheContext) -> Tensor:
-        """Noisy attention received from all queries, with recent entries above everything."""
-        scores_BN = no_attention(ctx)
+    def merit(self, ctx: CacheContext) -> Tensor:
+        """Noisy attention received from all queries."""
+        merit_BN = no_attention(ctx)
         for start, logits_BGRC in logit_blocks(ctx, ctx.queries_BGTD.shape[2]):
             noisy_BGRC = logits_BGRC.add_(_gumbel(logits_BGRC, ctx.generator))
             steps_R = torch.arange(start, start + logits_BGRC.shape[2], device=ctx.device)
             tau_R1 = (self.tau_init + self.tau_delta * steps_R)[:, None]
             rows_BGRC = noisy_BGRC.div_(tau_R1).softmax(-1)
-            scores_BN[:, : rows_BGRC.shape[3]] += rows_BGRC.sum(2).mean(1)
-        scores_BN[:, ctx.num_in - int(self.recent_share * ctx.num_keep) :] = float("inf")
-        return scores_BN
+            merit_BN[:, : rows_BGRC.shape[3]] += rows_BGRC.sum(2).mean(1)
+        return merit_BN
 
 
 def _gumbel(logits: Tensor, generator: torch.Generator) -> Tensor:
