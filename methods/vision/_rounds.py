@@ -10,7 +10,9 @@ the two sides of a bipartite matching, D channels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -75,25 +77,55 @@ class RoundMerging(TokenMethod[VisionContext]):
 
     def transform(self, ctx: VisionContext) -> TokenTransform:
         """Merge down to the budget with as many rounds as it takes."""
-        features_BMD, sizes_BM, weights_BM = self.features(ctx), ctx.sizes_BN, self.weights(ctx)
-        all_weights_BN = weights_BM
-        rows_BN = torch.arange(ctx.num_in, device=ctx.device).expand(ctx.batch, -1)
-        while (num_tokens := features_BMD.shape[1]) > ctx.num_keep:
-            num_remove = removed_in_round(num_tokens, ctx.num_keep, self.round_share)
-            next_rows_BM = self.match(ctx, Round(features_BMD, sizes_BM, rows_BN, num_remove))
-            rows_BN = next_rows_BM.gather(1, rows_BN)
-            if num_tokens - num_remove == ctx.num_keep:
-                # Nothing compares the tokens of the last round.
-                break
-            step = TokenTransform.merge(next_rows_BM, weights_BM, num_tokens - num_remove)
-            features_BMD = step(features_BMD)
-            sizes_BM, weights_BM = step.sizes(sizes_BM), step.sizes(weights_BM)
-        return TokenTransform.merge(rows_BN, all_weights_BN, ctx.num_keep)
+        weights_BN = self.weights(ctx)
+        rows_BN = rows_after_rounds(
+            self.features(ctx),
+            ctx.sizes_BN,
+            weights_BN,
+            num_keep=ctx.num_keep,
+            round_share=self.round_share,
+            match=partial(self.match, ctx),
+        )
+        return TokenTransform.merge(rows_BN, weights_BN, ctx.num_keep)
+
+
+def rows_after_rounds(
+    features_BMD: Tensor,
+    sizes_BM: Tensor,
+    weights_BM: Tensor,
+    *,
+    num_keep: int,
+    round_share: float,
+    match: Callable[[Round], Tensor],
+) -> Tensor:
+    """Output row of every token after as many rounds as it takes, long [B, N] in 0..num_keep-1.
+
+    Rounds, ``match`` and ``round_share`` are those of :class:`RoundMerging`.
+    """
+    rows_BN = torch.arange(features_BMD.shape[1], device=features_BMD.device)
+    rows_BN = rows_BN.expand(features_BMD.shape[0], -1)
+    while (num_tokens := features_BMD.shape[1]) > num_keep:
+        num_remove = removed_in_round(num_tokens, num_keep, round_share)
+        next_rows_BM = match(Round(features_BMD, sizes_BM, rows_BN, num_remove))
+        rows_BN = next_rows_BM.gather(1, rows_BN)
+        if num_tokens - num_remove == num_keep:
+            # Nothing compares the tokens of the last round.
+            break
+        step = TokenTransform.merge(next_rows_BM, weights_BM, num_tokens - num_remove)
+        features_BMD = step(features_BMD)
+        sizes_BM, weights_BM = step.sizes(sizes_BM), step.sizes(weights_BM)
+    return rows_BN
 
 
 def removed_in_round(num_tokens: int, num_keep: int, round_share: float) -> int:
     """How many of ``num_tokens`` the next round removes on the way to ``num_keep``."""
     return min(num_tokens - num_keep, max(1, int(num_tokens * round_share)))
+
+
+def bipartite_matching(features_BMD: Tensor, num_remove: int) -> Tensor:
+    """ToMe's: the ``num_remove`` most similar proposals are merged; output rows, long [B, M]."""
+    similarity_BS, partner_BS = bipartite_proposals(features_BMD)
+    return accept_proposals(similarity_BS, partner_BS, features_BMD.shape[1], num_remove)
 
 
 def bipartite_proposals(features_BMD: Tensor) -> tuple[Tensor, Tensor]:

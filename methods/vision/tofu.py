@@ -36,8 +36,7 @@ from methods.transform import TokenTransform
 from methods.vision._rounds import (
     Round,
     RoundMerging,
-    accept_proposals,
-    bipartite_proposals,
+    bipartite_matching,
     removed_in_round,
 )
 
@@ -60,7 +59,7 @@ class ToFu(RoundMerging):
 
     def match(self, ctx: VisionContext, now: Round) -> Tensor:  # noqa: ARG002
         """Bipartite soft matching, ToMe's."""
-        return _matched(now.features_BMD, now.num_remove)
+        return bipartite_matching(now.features_BMD, now.num_remove)
 
     def transform(self, ctx: VisionContext) -> TokenTransform:
         """Pruned or merged, by the layer's depth."""
@@ -75,7 +74,7 @@ class ToFu(RoundMerging):
         kept_BM = torch.arange(ctx.num_in, device=ctx.device).expand(ctx.batch, -1)
         while (num_tokens := kept_BM.shape[1]) > ctx.num_keep:
             num_remove = removed_in_round(num_tokens, ctx.num_keep, self.round_share)
-            survives_BM = _survives(_matched(features_BMD, num_remove), num_remove)
+            survives_BM = _survives(bipartite_matching(features_BMD, num_remove), num_remove)
             left_BM = survives_BM.nonzero()[:, 1].view(ctx.batch, -1)
             kept_BM = kept_BM.gather(1, left_BM)
             left_BMD = left_BM[..., None].expand(-1, -1, features_BMD.shape[2])
@@ -93,11 +92,6 @@ def mlerp_gains(merge: TokenTransform, hidden_BND: Tensor) -> Tensor:
     longest_BK = longest_BK.scatter_reduce(1, merge.rows, norms_BN, "amax")
     average_BK: Tensor = merge(hidden_BND.float()).norm(dim=-1)
     return (longest_BK / average_BK).where(average_BK > 1e-6 * longest_BK, 1.0)
-
-
-def _matched(features_BMD: Tensor, num_remove: int) -> Tensor:
-    similarity_BS, partner_BS = bipartite_proposals(features_BMD)
-    return accept_proposals(similarity_BS, partner_BS, features_BMD.shape[1], num_remove)
 
 
 def _survives(rows_BM: Tensor, num_remove: int) -> Tensor:

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from methods.base import Paper
 from methods.contexts import VisionContext
-from methods.vision._rounds import Round, RoundMerging, accept_proposals, bipartite_proposals
+from methods.vision._rounds import Round, RoundMerging, bipartite_matching
 
 
 class ToMe(RoundMerging):
@@ -41,7 +41,4 @@ class ToMe(RoundMerging):
 
     def match(self, ctx: VisionContext, now: Round) -> Tensor:  # noqa: ARG002
         """Bipartite soft matching: the most similar proposals are merged."""
-        similarity_BS, partner_BS = bipartite_proposals(now.features_BMD)
-        return accept_proposals(
-            similarity_BS, partner_BS, now.features_BMD.shape[1], now.num_remove
-        )
+        return bipartite_matching(now.features_BMD, now.num_remove)

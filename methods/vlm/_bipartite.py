@@ -10,7 +10,7 @@ from torch import Tensor
 
 from methods.contexts import VisualContext
 from methods.transform import TokenTransform
-from methods.vision._rounds import accept_proposals, bipartite_proposals, removed_in_round
+from methods.vision._rounds import bipartite_matching, rows_after_rounds
 from methods.vlm._budgets import tokens_per_image
 
 
@@ -20,15 +20,14 @@ def bipartite_rows(features_GMD: Tensor, sizes_GM: Tensor, num_keep: int) -> Ten
     Tokens are split alternately into A and B, each of A proposes its most similar one of B, and the
     best proposals are merged into averages weighted by size; a round removes at most half.
     """
-    rows_GM = torch.arange(features_GMD.shape[1], device=features_GMD.device)
-    rows_GM = rows_GM.expand(features_GMD.shape[0], -1)
-    while (num_tokens := features_GMD.shape[1]) > num_keep:
-        num_remove = removed_in_round(num_tokens, num_keep, 0.5)
-        next_rows_GM = accept_proposals(*bipartite_proposals(features_GMD), num_tokens, num_remove)
-        step = TokenTransform.merge(next_rows_GM, sizes_GM, num_tokens - num_remove)
-        features_GMD, sizes_GM = step(features_GMD), step.sizes(sizes_GM)
-        rows_GM = next_rows_GM.gather(1, rows_GM)
-    return rows_GM
+    return rows_after_rounds(
+        features_GMD,
+        sizes_GM,
+        weights_BM=sizes_GM,
+        num_keep=num_keep,
+        round_share=0.5,
+        match=lambda now: bipartite_matching(now.features_BMD, now.num_remove),
+    )
 
 
 def merge_each_image(
