@@ -28,6 +28,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from methods.apportioning import largest_remainders
 from methods.base import Method, Paper, top_indices
 from methods.contexts import CacheContext
 from methods.kv._base import HeadwiseMethod
@@ -38,7 +39,7 @@ from methods.transform import TokenTransform
 class AdaKV(HeadwiseMethod):
     """Keep the best entries of all heads of a layer together."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     paper: ClassVar[Paper | None] = Paper(
         title="Ada-KV: Optimizing KV Cache Eviction by Adaptive Budget Allocation for Efficient "
         "LLM Inference",
@@ -78,7 +79,4 @@ class AdaKV(HeadwiseMethod):
         won_SH = heads_SF.new_zeros(len(scores_SF), ctx.num_heads)
         won_SH.scatter_add_(1, heads_SF, torch.ones_like(heads_SF))
         wanted_SH = (1 - self.floor) * won_SH.double() + self.floor * ctx.num_keep
-        budgets_SH = wanted_SH.floor().long()
-        missing_S1 = total - budgets_SH.sum(1, keepdim=True)
-        order_SH = (wanted_SH - budgets_SH).argsort(dim=1, descending=True, stable=True)
-        return budgets_SH + (order_SH.argsort(dim=1) < missing_S1)
+        return largest_remainders(wanted_SH, total)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from methods.apportioning import largest_remainders
 from methods.contexts import VisualContext
 
 
@@ -36,14 +37,7 @@ def exact_budgets(weights_BI: Tensor, capacity_BI: Tensor, total: int) -> Tensor
     ``capacity_BI`` (long).
     """
     quotas_BI = _quotas(weights_BI.double(), capacity_BI.double(), total)
-    # The last bits of a quotient must not decide between images of equal remainder.
-    quotas_BI = quotas_BI.round(decimals=9)
-    whole_BI = quotas_BI.floor()
-    missing_B1 = total - whole_BI.sum(1, keepdim=True)
-    remainders_BI = (quotas_BI - whole_BI).round(decimals=8)
-    order_BI = remainders_BI.argsort(dim=1, descending=True, stable=True)
-    rounded_up_BI = order_BI.argsort(1) < missing_B1
-    return whole_BI.long() + rounded_up_BI.long()
+    return largest_remainders(quotas_BI, total)
 
 
 def _quotas(weights_BI: Tensor, capacity_BI: Tensor, total: int) -> Tensor:

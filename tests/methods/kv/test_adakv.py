@@ -1,4 +1,8 @@
+from dataclasses import replace
+from fractions import Fraction
+
 import pytest
+import torch
 from pydantic import ValidationError
 
 from methods.kv.adakv import AdaKV
@@ -10,6 +14,7 @@ NUM_HEADS = 2
 
 def plain_budgets(scores_by_head, total, even, floor):
     """Heads win what the best entries of all of them give, moved towards the even budget."""
+    floor = Fraction(str(floor))
     everything = [(s, h) for h, scores in enumerate(scores_by_head) for s in scores]
     winners = [h for _, h in sorted(everything, key=lambda pair: -pair[0])[:total]]
     wanted = [(1 - floor) * winners.count(h) + floor * even for h in range(len(scores_by_head))]
@@ -49,6 +54,16 @@ def test_heads_win_their_budgets_and_spend_them_on_their_best(
             for head, budget in zip(heads, budgets, strict=True)
         ]
     assert kept_by_head(AdaKV(base="keydiff", floor=floor), ctx) == expected
+
+
+def test_heads_of_equal_remainder_are_settled_for_the_earlier_one(context):
+    """0.8 x (0, 0, 3, 5) + 0.4 is (0.4, 0.4, 2.8, 4.4), of which floats make 4.4 the largest .4."""
+    ctx = replace(context(num_in=8, num_keep=2), num_heads=4)
+    winners = [2] * 3 + [3] * 5
+    scores_SF = torch.zeros(1, 4 * 8)
+    for place, head in enumerate(winners):
+        scores_SF[0, 8 * head + place] = 1
+    assert AdaKV(floor=0.2).budgets(ctx, scores_SF).tolist() == [[1, 0, 3, 4]]
 
 
 def test_a_floor_of_one_gives_every_head_the_same(context, kept):
