@@ -28,6 +28,7 @@ from torch import Tensor
 
 from methods.base import Paper
 from methods.contexts import CacheContext
+from methods.gumbel import gumbel_like
 from methods.kv._attention import logit_blocks, no_attention
 from methods.kv._recent import RecentAndBest, RecentShare
 
@@ -56,19 +57,9 @@ class Keyformer(RecentAndBest):
         """Noisy attention received from all queries."""
         merit_BN = no_attention(ctx)
         for start, logits_BGRC in logit_blocks(ctx, ctx.queries_BGTD.shape[2]):
-            noisy_BGRC = logits_BGRC.add_(_gumbel(logits_BGRC, ctx.generator))
+            noisy_BGRC = logits_BGRC.add_(gumbel_like(logits_BGRC, ctx.generator))
             steps_R = torch.arange(start, start + logits_BGRC.shape[2], device=ctx.device)
             tau_R1 = (self.tau_init + self.tau_delta * steps_R)[:, None]
             rows_BGRC = noisy_BGRC.div_(tau_R1).softmax(-1)
             merit_BN[:, : rows_BGRC.shape[3]] += rows_BGRC.sum(2).mean(1)
         return merit_BN
-
-
-def _gumbel(logits: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard Gumbel noise of the same shape, -log(-log(u)) of uniform draws.
-
-    Uniform draws take a quarter of the time of exponential ones.
-    """
-    draws = torch.rand(logits.shape, generator=generator).to(logits.device)
-    tiny = torch.finfo(draws.dtype).tiny
-    return draws.clamp_min_(tiny).log_().neg_().clamp_min_(tiny).log_().neg_()

@@ -31,6 +31,7 @@ from torch.nn.functional import normalize
 
 from methods.base import Paper
 from methods.contexts import VisualContext
+from methods.gumbel import gumbel_like
 from methods.vlm._budgets import exact_budgets, tokens_per_image
 from methods.vlm._outliers import outliers
 from methods.vlm._selection import PerImageMethod, tiered
@@ -95,7 +96,5 @@ class TokenCorrelationDoc(PerImageMethod):
 
 def _sampling_keys(probabilities_BN: Tensor, generator: torch.Generator) -> Tensor:
     """Keys of which the largest are a sample without replacement (Gumbel top-k)."""
-    draws_BN = torch.rand(probabilities_BN.shape, generator=generator).to(probabilities_BN.device)
     tiny = torch.finfo(torch.float32).tiny
-    gumbel_BN = -(-draws_BN.clamp_min(tiny).log()).clamp_min(tiny).log()
-    return probabilities_BN.clamp_min(tiny).log() + gumbel_BN
+    return probabilities_BN.clamp_min(tiny).log() + gumbel_like(probabilities_BN, generator)
