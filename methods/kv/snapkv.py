@@ -23,22 +23,17 @@ is 64 by default and does not shrink.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import avg_pool1d, max_pool1d
 
 from methods.base import Paper, ScoringMethod
 from methods.contexts import CacheContext
+from methods.kernels import KernelSize
 from methods.kv._attention import received_attention
-
-
-def _odd(size: int) -> int:
-    if size % 2 == 0:
-        raise ValueError(f"must be odd, so that a kernel has a centre, not {size}")
-    return size
 
 
 class SnapKV(ScoringMethod[CacheContext]):
@@ -52,7 +47,7 @@ class SnapKV(ScoringMethod[CacheContext]):
     )
 
     window_size: int = Field(default=32, ge=1, description="Latest queries that observe.")
-    kernel_size: Annotated[int, AfterValidator(_odd)] = Field(
+    kernel_size: KernelSize = Field(
         default=5, ge=1, description="Entries over which scores are pooled; odd, 1 pools nothing."
     )
     pooling: Literal["average", "max"] = Field(default="average", description="Kind of pooling.")

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool1d
 
 from methods.base import Paper, ScoringMethod
+from methods.kernels import KernelSize
 from methods.prompt._base import PromptContext
 
 
@@ -36,11 +37,11 @@ class GemFilter(ScoringMethod[PromptContext]):
     layer: int = Field(
         default=13, ge=0, description="0-based filter layer; 13 is the paper's for Llama 3.1 8B."
     )
-    kernel_size: int = Field(default=5, ge=1, description="Tokens that are averaged; odd.")
+    kernel_size: KernelSize = Field(default=5, ge=1, description="Tokens that are averaged; odd.")
 
     def score(self, ctx: PromptContext) -> Tensor:
         """Products of the last query with the keys, summed over heads and smoothed."""
         logits_BN = ctx.view.last_query_logits(self.layer).float().sum(1)
         padding = self.kernel_size // 2
         smooth = avg_pool1d(logits_BN[:, None], self.kernel_size, stride=1, padding=padding)
-        return smooth[:, 0, : ctx.num_in]
+        return smooth[:, 0]

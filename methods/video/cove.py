@@ -46,7 +46,8 @@ class COVE(TokenMethod[VisualContext]):
     window: int = Field(
         default=9,
         ge=1,
-        description="Rows and columns of the next frame in which a correspondent is looked for.",
+        description="Rows and columns of the next frame in which a correspondent is looked for; an "
+        "even number is taken as the next odd one, so that the window has a centre.",
     )
 
     def transform(self, ctx: VisualContext) -> TokenTransform:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from methods.prompt.gemfilter import GemFilter
 from methods.prompt.selective_context import SelectiveContext
@@ -16,6 +17,11 @@ def test_gemfilter_sums_over_heads_and_averages_neighbours():
         for n in range(12):
             near = [summed[b, m].item() for m in (n - 1, n, n + 1) if 0 <= m < 12]
             assert scores_BN[b, n].item() == pytest.approx(sum(near) / 3, abs=1e-5)
+
+
+def test_gemfilter_refuses_a_kernel_without_centre():
+    with pytest.raises(ValidationError, match="must be odd"):
+        GemFilter(kernel_size=4)
 
 
 def test_selective_context_keeps_what_was_surprising():
