@@ -143,12 +143,11 @@ class LanguageBackbone(Backbone):
         modules = [layer.self_attn for layer in self._decoder_layers]
         held = stage.schedule.held(stage.keep_ratio, len(modules))
         compressor = CacheCompressor(stage.method, held, seed, modules, compression)
-        with attention_tap.attach(modules, compressor.tap):
-            self._compressor = compressor
-            try:
-                yield
-            finally:
-                self._compressor = None
+        with (
+            attention_tap.attach(modules, compressor.tap),
+            self._attached("_compressor", compressor),
+        ):
+            yield
         compressor.require_effect()
 
     @contextmanager
@@ -185,16 +184,13 @@ class LanguageBackbone(Backbone):
         """``answer()``, rehearsed uncompressed first if the cache's method must know the future."""
         compressor = self._compressor
         if compressor is not None and compressor.must_foresee:
-            self._compressor = None
-            try:
-                with (
-                    self.heard(unheard),
-                    compressor.rehearsal(),
-                    compressor.compression.timed(self.device),
-                ):
-                    answer()
-            finally:
-                self._compressor = compressor
+            with (
+                self._attached("_compressor", None),
+                self.heard(unheard),
+                compressor.rehearsal(),
+                compressor.compression.timed(self.device),
+            ):
+                answer()
             compressor.compression.rehearsals += 1
         return answer()
 
