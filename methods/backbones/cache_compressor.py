@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from methods.backbones.attention_tap import AttentionCall
-from methods.backbones.base import Compression, VacuousCompressionError, layer_generator
+from methods.backbones.base import Compression, layer_generator
+from methods.backbones.effect import Effect
 from methods.backbones.foresight import Foresight
 from methods.backbones.reading_masks import hiding, per_query_head, reading_mask
 from methods.contexts import CacheContext
@@ -65,7 +66,7 @@ class CacheCompressor:
         self.transforms = compression.transforms["kv"]
         self.number = -1
         self.reads = 0
-        self.without_effect = 0
+        self._effect = Effect(held)
         self._index = {module: layer for layer, module in enumerate(modules)}
         self._sequence: _Sequence | None = None
         self._rehearsing = False
@@ -87,8 +88,7 @@ class CacheCompressor:
             yield
         finally:
             self._sequence = None
-        happened = self.transforms and self.reads
-        self.without_effect += bool(min(self.held) < 1 and not happened)
+        self._effect.saw(bool(self.transforms and self.reads))
 
     @property
     def must_foresee(self) -> bool:
@@ -123,12 +123,7 @@ class CacheCompressor:
 
     def require_effect(self) -> None:
         """Raise if compression was asked for and a forward pass did without."""
-        if self.without_effect:
-            raise VacuousCompressionError(
-                f"{self.without_effect} of {self.number + 1} forward passes kept all entries, or "
-                f"nothing read what was kept, although the schedule asks for "
-                f"{min(self.held):.4g} of them"
-            )
+        self._effect.require("forward passes kept all entries, or nothing read what was kept")
 
     def tap(self, module: Any, call: AttentionCall) -> AttentionCall:
         """Compress on a layer's first call for a prompt, give the right mask on later ones."""
@@ -161,7 +156,7 @@ class CacheCompressor:
         """Somebody called the model past the backbone: a forward pass that is not compressed."""
         if layer == 0:
             self.number += 1
-            self.without_effect += min(self.held) < 1
+            self._effect.saw(happened=False)
 
     def _compress(self, layer: int, module: Any, call: AttentionCall) -> None:
         assert self._sequence is not None

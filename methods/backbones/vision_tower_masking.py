@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from methods.backbones import attention_tap
 from methods.backbones.attention_tap import AttentionCall
-from methods.backbones.base import Compression, Stage, VacuousCompressionError, layer_generator
+from methods.backbones.base import Compression, Stage, layer_generator
+from methods.backbones.effect import Effect
 from methods.backbones.probing import probing
 from methods.backbones.vision_tower_block import Block
 from methods.backbones.vision_tower_reduction import NUM_PROTECTED
@@ -50,7 +51,7 @@ class TowerMasking:
         self.shares = {index: held[index] for index in self.method.masked_layers(len(blocks))}
         self.number = -1
         self.masked = 0
-        self.without_effect = 0
+        self._effect = Effect(held)
         self.uncertainty_BN: Tensor | None = None
 
     @contextmanager
@@ -112,14 +113,14 @@ class TowerMasking:
         return replace(call, gate_BT=gate_BM.scatter(1, positions_BK, 0.0))
 
     def _judge_pass(self) -> None:
-        self.without_effect += bool(self.number >= 0 and not self.masked)
+        """The one before, if there was one: where a pass ends, nobody says."""
+        if self.number >= 0:
+            self._effect.saw(bool(self.masked))
 
     def _require_effect(self) -> None:
         self._judge_pass()
-        if self.without_effect:
-            layers = ", ".join(map(str, self.shares))
-            raise VacuousCompressionError(
-                f"{self.without_effect} of {self.number + 1} forward passes masked no patch in "
-                f"layers {layers}, where {self.method.id()} masks, although the schedule asks for "
-                "some"
-            )
+        layers = ", ".join(map(str, self.shares))
+        self._effect.require(
+            f"forward passes attended to all patches in layers {layers}, where {self.method.id()} "
+            "masks"
+        )

@@ -13,13 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from methods.backbones.attention_tap import AttentionCall
-from methods.backbones.base import (
-    Compression,
-    Stage,
-    VacuousCompressionError,
-    layer_generator,
-    memory_over_passes,
-)
+from methods.backbones.base import Compression, Stage, layer_generator, memory_over_passes
+from methods.backbones.effect import Effect
 from methods.backbones.probing import probing
 from methods.backbones.relevance import carried, relevance
 from methods.backbones.vision_tower_block import Block
@@ -59,7 +54,7 @@ class TowerReduction:
         self.number = -1
         self.num_patches = 0
         self.reads = 0
-        self.without_effect = 0
+        self._effect = Effect(self.held)
         self.sizes_BN: Tensor | None = None
         self.call: AttentionCall | None = None
         self.future_BN: dict[int, Tensor] = {}
@@ -90,12 +85,9 @@ class TowerReduction:
     def require_effect(self) -> None:
         """Raise if compression was asked for and a forward pass did without."""
         self._judge_pass()
-        if self.without_effect:
-            raise VacuousCompressionError(
-                f"{self.without_effect} of {self.number + 1} forward passes kept all "
-                f"{self.num_patches} patches, or nothing read what was kept, although the schedule "
-                f"asks for {min(self.held):.4g} of them"
-            )
+        self._effect.require(
+            f"forward passes kept all {self.num_patches} patches, or nothing read what was kept"
+        )
 
     def noted(self, ctx: VisionContext, transform: TokenTransform) -> None:
         """Called for every reduction before it is applied; for subclasses that keep more of it."""
@@ -124,9 +116,9 @@ class TowerReduction:
         return {index: whole_BM[:, NUM_PROTECTED:] for index, whole_BM in enumerate(by_layer)}
 
     def _judge_pass(self) -> None:
-        asked = self.number >= 0 and min(self.held) < 1
-        happened = self.transforms and self.reads
-        self.without_effect += bool(asked and not happened)
+        """The one before, if there was one: where a pass ends, nobody says."""
+        if self.number >= 0:
+            self._effect.saw(bool(self.transforms and self.reads))
 
     def _factor(self, num_now: int) -> float:
         """The method's factor on attention logits; 1 until tokens were reduced."""

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from methods.backbones import attention_tap
 from methods.backbones.attention_tap import AttentionCall
-from methods.backbones.base import Compression, Stage, VacuousCompressionError, layer_generator
+from methods.backbones.base import Compression, Stage, layer_generator
+from methods.backbones.effect import Effect
 from methods.backbones.reading_masks import reading_mask
 from methods.backbones.relevance import carried
 from methods.backbones.visual_attention import seen_by
@@ -67,9 +68,8 @@ class VisualCompressor:
         self.seed = seed
         self.compression = compression
         self.transforms = compression.transforms["vlm"]
-        self.number = 0
         self.reads = 0
-        self.without_effect = 0
+        self._effect = Effect(self.held)
         self.future_BN: dict[int, Tensor] = {}
         """Relevance of the tokens of the prompt that is read next; a rehearsal finds it out."""
         self._index = {layer.self_attn: index for index, layer in enumerate(self.layers)}
@@ -84,12 +84,7 @@ class VisualCompressor:
                 hook = partial(self._before_layer, index)
                 stack.callback(layer.register_forward_pre_hook(hook, with_kwargs=True).remove)
             yield
-        if self.without_effect:
-            raise VacuousCompressionError(
-                f"{self.without_effect} of {self.number} prompts kept all visual tokens, or "
-                f"nothing read what was kept, although the schedule asks for "
-                f"{min(self.held):.4g} of them"
-            )
+        self._effect.require("prompts kept all visual tokens, or nothing read what was kept")
 
     @property
     def must_foresee(self) -> bool:
@@ -101,7 +96,7 @@ class VisualCompressor:
         """Everything from reading a prompt to the last token."""
         with self.rehearsal():
             yield
-        self._judge(bool(self.transforms and self.reads))
+        self._effect.saw(bool(self.transforms and self.reads))
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
@@ -148,7 +143,7 @@ class VisualCompressor:
         layer, prompt = self._index[module], self._prompt
         if prompt is None:
             if layer == 0:  # Somebody called the model past the backbone.
-                self._judge(happened=False)
+                self._effect.saw(happened=False)
             return call
         if layer not in prompt.filled:
             prompt.filled.add(layer)
@@ -160,10 +155,6 @@ class VisualCompressor:
         self.reads += is_shortened
         self.compression.reads += is_shortened
         return replace(call, mask=reading_mask(call.query_BHTD, call.key_BKND, None))
-
-    def _judge(self, happened: bool) -> None:
-        self.number += 1
-        self.without_effect += min(self.held) < 1 and not happened
 
     def _cuts(self, prompt: _Prompt, layer: int) -> bool:
         return layer < len(self.layers) and self._num_keep(prompt, layer) < prompt.tokens.num_visual
@@ -205,7 +196,7 @@ class VisualCompressor:
             num_keep=self._num_keep(prompt, layer),
             layer=layer,
             num_layers=len(self.layers),
-            generator=layer_generator(self.seed, "vlm", self.number, layer),
+            generator=layer_generator(self.seed, "vlm", self._effect.passes, layer),
             hidden_BND=visual_BND,
             future_BN=prompt.future_BN.get(layer),
             origin_BN=prompt.tokens.origin_BN,

@@ -203,7 +203,7 @@ def test_a_probe_that_fails_leaves_no_trace(opened: Opened) -> None:
 
 def test_masking_that_no_middle_layer_does_is_an_error(opened: Opened) -> None:
     with (
-        pytest.raises(VacuousCompressionError, match="1 of 1 forward passes masked no patch"),
+        pytest.raises(VacuousCompressionError, match="1 of 1 forward passes attended to all"),
         opened.backbone.compressed(QUICK, OneLayer(layer=3), 0.5, seed=0),
     ):
         opened.run()
