@@ -1,11 +1,13 @@
-"""Tiny random LLaVAs."""
+"""Tiny random LLaVAs and Qwen-VLs."""
 
 import pytest
 import torch
 from transformers import LlavaForConditionalGeneration
 
 from methods.backbones.llava import LlavaBackbone
+from methods.backbones.qwen_vl import QwenVLBackbone
 from tests.methods.backbones.llava_models import TEXT_MODELS, config_of
+from tests.methods.backbones.qwen_vl_models import FAMILIES, random_model
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +47,23 @@ def eager(llava_folders):
     ).eval()
 
 
+@pytest.fixture(scope="session")
+def plain_qwens():
+    """The library's own models."""
+    return {family: random_model(family) for family in FAMILIES}
+
+
+@pytest.fixture(scope="session")
+def qwens(tmp_path_factory):
+    """The same models, saved to disk and opened to be compressed."""
+    found = {}
+    for family in FAMILIES:
+        folder = tmp_path_factory.mktemp(family)
+        random_model(family).save_pretrained(folder)
+        found[family] = QwenVLBackbone.load(str(folder), None, torch.float32)
+    return found
+
+
 @pytest.fixture
 def llava(llavas):
     return llavas["llama"]
@@ -53,3 +72,13 @@ def llava(llavas):
 @pytest.fixture
 def plain(plains):
     return plains["llama"]
+
+
+@pytest.fixture
+def qwen(qwens):
+    return qwens["qwen2_5_vl"]
+
+
+@pytest.fixture
+def plain_qwen(plain_qwens):
+    return plain_qwens["qwen2_5_vl"]

@@ -112,8 +112,18 @@ def stack(*stages):
     return Stack(stages=[{"method": method, **settings} for method, settings in stages])
 
 
+def given(pixels, ids):
+    """All that the library is given for a prompt."""
+    return {"input_ids": ids, "pixel_values": pixels.flatten(0, 1)}
+
+
 def projected(plain, pixels):
     return plain.get_image_features(pixels).pooler_output
+
+
+def turned_by(plain, layout):
+    """The rotary positions of one example's tokens, as far as they are not the positions."""
+    return lambda ids: None
 
 
 def reference_logits(

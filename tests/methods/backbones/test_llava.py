@@ -2,7 +2,6 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from methods.backbones import attention_tap
 from methods.backbones.base import VacuousCompressionError
 from methods.backbones.causal_lm import CausalLMBackbone
 from methods.backbones.llava import LlavaBackbone
@@ -10,70 +9,18 @@ from methods.base import InfeasibleError, Method
 from methods.contexts import CacheContext, VisualLayout
 from methods.controls.identity import Identity
 from methods.controls.random import Random
-from methods.schedule import OneLayer, Progressive, Uniform, num_held
+from methods.schedule import OneLayer, Progressive, Uniform
 from tests.methods.backbones.llava_models import (
     BATCH,
-    EMPTY,
-    LAYOUTS,
     NUM_LAYERS,
     ONE,
     REST,
-    SCHEDULES,
-    TEXT_MODELS,
     THREE,
-    Scattered,
     config_of,
     inputs,
-    reference_logits,
     spy_on,
     stack,
 )
-
-
-@LAYOUTS
-@pytest.mark.parametrize("model_type", TEXT_MODELS)
-@torch.no_grad()
-def test_a_prompt_is_read_exactly_as_by_the_library(llavas, plains, layout, model_type):
-    pixels, _, prompt = inputs(layout)
-    expected = plains[model_type](input_ids=prompt, pixel_values=pixels.flatten(0, 1))
-    entries = []
-    with attention_tap.attach(
-        [layer.self_attn for layer in llavas[model_type].model.model.language_model.layers],
-        lambda _, call: entries.append(call) or call,
-    ):
-        logits = llavas[model_type].continuation_logits(pixels, layout, prompt, EMPTY)
-    for call, layer in zip(entries, expected.past_key_values.layers, strict=False):
-        assert torch.equal(call.key_BKND, layer.keys)
-        assert torch.equal(call.value_BKND, layer.values)
-    # The last token is read alone: other kernels, other rounding.
-    torch.testing.assert_close(logits, expected.logits[:, -1:], atol=1e-5, rtol=1e-5)
-
-
-@LAYOUTS
-@pytest.mark.parametrize("model_type", TEXT_MODELS)
-def test_two_turns_are_answered_like_by_the_library_alone(llavas, plains, layout, model_type):
-    pixels, _, prompt = inputs(layout)
-    answers = llavas[model_type].answer(pixels, layout, prompt, [REST], 4)
-    assert answers.shape == (BATCH, 2, 4)
-    images = {"pixel_values": pixels.flatten(0, 1), "max_new_tokens": 4, "do_sample": False}
-    first = plains[model_type].generate(input_ids=prompt, **images)
-    assert torch.equal(answers[:, 0], first[:, prompt.shape[1] :])
-    dialogue = torch.cat([first, REST], 1)
-    second = plains[model_type].generate(input_ids=dialogue, **images)
-    assert torch.equal(answers[:, 1], second[:, dialogue.shape[1] :])
-
-
-@LAYOUTS
-@SCHEDULES
-@pytest.mark.parametrize("method", [Random(), Scattered()], ids=lambda m: type(m).__name__)
-def test_keep_ratio_1_is_exactly_the_baseline(llava, layout, schedule, method):
-    example = inputs(layout)
-    baseline = [llava.continuation_logits(*example, rest) for rest in (EMPTY, REST)]
-    with llava.compressed(method, schedule, 1.0, 0) as compression:
-        inside = [llava.continuation_logits(*example, rest) for rest in (EMPTY, REST)]
-    assert all(map(torch.equal, inside, baseline))
-    assert compression.tokens_per_layer == [example[2].shape[1]] * NUM_LAYERS
-    assert compression.transforms["vlm"] == {}
 
 
 def test_bytes_held_follow_from_the_config(llava):
@@ -82,20 +29,6 @@ def test_bytes_held_follow_from_the_config(llava):
     with llava.compressed(Identity(), Uniform(), 1.0, 0) as compression:
         llava.answer(*example, [], 1)
     assert compression.kv_bytes == per_token * (example[2].shape[1] - 1)
-
-
-@SCHEDULES
-@torch.no_grad()
-def test_a_stack_cuts_visual_tokens_and_then_cache_entries(llava, plain, schedule):
-    pixels, layout, prompt = inputs(THREE)
-    method = stack(("random", {"at": "vlm"}), ("knorm", {"keep": 0.5, "schedule": Uniform()}))
-    with llava.compressed(method, schedule, 0.3, 0) as compression:
-        logits = llava.continuation_logits(pixels, layout, prompt, REST)
-    held = [num_held(f, layout.num_tokens) for f in schedule.held(0.3, NUM_LAYERS)]
-    num_words = prompt.shape[1] - layout.num_tokens
-    assert compression.tokens_per_layer == [num_held(0.5, num + num_words) for num in held]
-    expected = reference_logits(plain, pixels, prompt, REST, compression.transforms)
-    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_cache_method_alone_leaves_visual_tokens_alone(llava):
@@ -121,42 +54,6 @@ def test_a_cache_method_that_knows_the_future_rehearses_the_same_visual_tokens(l
     assert torch.equal(kept(method)[1], alone)
 
 
-@pytest.mark.parametrize("keep_ratio", [1.0, 0.3])
-def test_drafted_answers_are_the_same_in_fewer_steps(llava, keep_ratio):
-    pixels, layout, prompt = inputs(THREE)
-    num_new = 12
-    pruned = ("random", {"at": "vlm", "keep": keep_ratio, "schedule": OneLayer(layer=2)})
-
-    def answers(*stages):
-        # One example at a time, as drafting does, so that visual tokens are drawn alike.
-        with llava.compressed(stack(pruned, *stages), Uniform(), 1.0, 0) as compression:
-            found = [
-                llava.answer(
-                    pixels[i : i + 1], layout, prompt[i : i + 1], [REST[i : i + 1]], num_new
-                )
-                for i in range(BATCH)
-            ]
-        return torch.cat(found), compression.steps
-
-    plain_answers, steps = answers(("knorm", {"keep": 1.0}))
-    drafted, fewer = answers(("prompt-lookup", {}))
-    assert torch.equal(drafted, plain_answers)
-    assert fewer < steps
-
-
-@pytest.mark.parametrize("method", ["kivi", "torchao-int8"])
-def test_what_attaches_to_any_decoder_attaches_here(llava, method):
-    params = {"kivi": {"params": {"residual": 8, "group_size": 8}}}.get(method, {})
-    example = inputs(THREE)
-    baseline = llava.continuation_logits(*example, REST)
-    pruned = ("random", {"at": "vlm", "keep": 0.5, "schedule": OneLayer(layer=2)})
-    with llava.compressed(stack(pruned, (method, params)), Uniform(), 1.0, 0) as compression:
-        assert llava.answer(*example, [REST], 3).shape == (BATCH, 2, 3)
-    before_cut, after_cut = compression.tokens_per_layer[1:3]
-    assert before_cut - after_cut == THREE.num_tokens // 2
-    assert torch.equal(llava.continuation_logits(*example, REST), baseline)
-
-
 def test_a_cache_stage_that_keeps_all_adds_nothing(llava):
     example = inputs(THREE)
     with llava.compressed(Random(), Progressive(), 0.3, 5):
@@ -165,27 +62,6 @@ def test_a_cache_stage_that_keeps_all_adds_nothing(llava):
         stack(("random", {"at": "vlm"}), ("knorm", {"keep": 1.0})), Progressive(), 0.3, 5
     ):
         assert torch.equal(llava.continuation_logits(*example, REST), alone)
-
-
-@SCHEDULES
-def test_nothing_is_left_after_the_block(llava, schedule):
-    def hooks():
-        return [
-            len(store)
-            for module in llava.model.modules()
-            for name, store in vars(module).items()
-            if name.endswith("_hooks") and store is not None
-        ]
-
-    example = inputs(THREE)
-    before, hooks_before = llava.continuation_logits(*example, REST), hooks()
-    with llava.compressed(Random(), schedule, 0.2, 0):
-        llava.answer(*example, [], 2)
-    with pytest.raises(ZeroDivisionError), llava.compressed(Random(), schedule, 0.2, 0):
-        raise ZeroDivisionError
-    assert torch.equal(llava.continuation_logits(*example, REST), before)
-    assert hooks() == hooks_before
-    assert not any(attention_tap.is_tapped(module) for module in llava.model.modules())
 
 
 def test_draws_repeat_between_blocks_and_differ_within_one(llava):

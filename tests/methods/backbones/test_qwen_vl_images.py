@@ -4,8 +4,6 @@ import pytest
 import torch
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from methods.backbones.library.tapped_attention import NAME
-from methods.backbones.qwen_vl import QwenVLBackbone
 from methods.base import InfeasibleError
 from methods.schedule import Uniform
 from tests.methods.backbones.llava_models import BATCH, inputs, spy_on
@@ -20,22 +18,13 @@ from tests.methods.backbones.qwen_vl_models import (
     WIDE,
     WINDOW,
     patches,
-    random_model,
 )
 
 close = torch.testing.assert_close
 families = pytest.mark.parametrize("family", FAMILIES)
 
 
-@pytest.fixture(scope="module")
-def backbones():
-    models = {family: random_model(family) for family in FAMILIES}
-    for model in models.values():
-        model.set_attn_implementation(NAME)
-    return {family: QwenVLBackbone(model) for family, model in models.items()}
-
-
-def test_patches_are_those_of_the_image_processor(backbones):
+def test_patches_are_those_of_the_image_processor(qwens):
     draw = torch.Generator().manual_seed(0)
     images = torch.randint(256, (2, 3, 12, 20), generator=draw)
     processor = Qwen2VLImageProcessorPil(
@@ -44,7 +33,7 @@ def test_patches_are_those_of_the_image_processor(backbones):
     made = processor(
         [image.permute(1, 2, 0).numpy().astype("uint8") for image in images], return_tensors="pt"
     )
-    found = backbones["qwen2_5_vl"]._images.patches(images.float())
+    found = qwens["qwen2_5_vl"]._images.patches(images.float())
     assert torch.equal(found, made["pixel_values"].float())
     assert torch.equal(found, patches(images.float()))
     assert made["image_grid_thw"].tolist() == [[1, 6, 10]] * 2
@@ -60,12 +49,12 @@ def seen(backbone, layout):
 @families
 @LAYOUTS
 @torch.no_grad()
-def test_features_are_what_the_merger_reads(backbones, layout, family):
-    ctx = seen(backbones[family], layout)
+def test_features_are_what_the_merger_reads(qwens, layout, family):
+    ctx = seen(qwens[family], layout)
     features_BIPD = ctx.tower.hidden_BIPD
     assert features_BIPD.shape[:3] == (BATCH, layout.num_images, layout.per_image)
     patches_MD = features_BIPD.unflatten(3, (MERGED**2, -1)).flatten(0, 3)
-    merged = backbones[family].model.model.visual.merger(patches_MD)
+    merged = qwens[family].model.model.visual.merger(patches_MD)
     close(merged.view(BATCH, layout.num_tokens, -1), ctx.hidden_BND)
     assert ctx.tower.selected == TOWER_LAYERS - 1
     assert torch.equal(ctx.tower.pixels_BICHW, inputs(layout)[0])
@@ -102,14 +91,14 @@ def turned(x_MHD, positions):
 @families
 @LAYOUTS
 @torch.no_grad()
-def test_attention_and_keys_are_those_of_every_patch_on_the_grid(backbones, layout, family):
-    blocks = backbones[family].model.model.visual.blocks
+def test_attention_and_keys_are_those_of_every_patch_on_the_grid(qwens, layout, family):
+    blocks = qwens[family].model.model.visual.blocks
     projections = []
     hooks = [
         block.attn.qkv.register_forward_hook(lambda *call: projections.append(call[2]))
         for block in blocks
     ]
-    tower = seen(backbones[family], layout).tower
+    tower = seen(qwens[family], layout).tower
     for hook in hooks:
         hook.remove()
     has_windows = family == "qwen2_5_vl"
@@ -133,8 +122,8 @@ def test_attention_and_keys_are_those_of_every_patch_on_the_grid(backbones, layo
         close(expected.sum(), torch.tensor(float(BATCH * layout.num_tokens)))
 
 
-def test_a_method_that_reads_the_class_token_unasked_is_told_that_there_is_none(backbones):
-    tower = seen(backbones["qwen2_vl"], WIDE).tower
+def test_a_method_that_reads_the_class_token_unasked_is_told_that_there_is_none(qwens):
+    tower = seen(qwens["qwen2_vl"], WIDE).tower
     assert len(tower.cls_attention_LBIHP) == TOWER_LAYERS
     with pytest.raises(InfeasibleError, match="no class token"):
         tower.cls_attention_LBIHP[0]

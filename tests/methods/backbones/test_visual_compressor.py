@@ -22,37 +22,14 @@ from tests.methods.backbones.llava_models import (
     QUERY_HEADS,
     REST,
     SCHEDULES,
-    TEXT_MODELS,
     THREE,
     MergedByPairs,
     P,
     Scattered,
     inputs,
-    reference_logits,
     spy_on,
     text,
 )
-
-
-@LAYOUTS
-@SCHEDULES
-@pytest.mark.parametrize("method", [Scattered(), MergedByPairs()], ids=lambda m: type(m).__name__)
-@pytest.mark.parametrize("model_type", TEXT_MODELS)
-@torch.no_grad()
-def test_a_cut_equals_running_every_layer_on_what_is_left(
-    llavas, plains, layout, schedule, method, model_type
-):
-    backbone, plain = llavas[model_type], plains[model_type]
-    pixels, _, prompt = inputs(layout)
-    for rest in (REST, EMPTY):
-        with backbone.compressed(method, schedule, 0.3, 0) as compression:
-            logits = backbone.continuation_logits(pixels, layout, prompt, rest)
-        assert compression.transforms["vlm"]
-        whole = (prompt, rest) if rest.shape[1] else (prompt[:, :-1], prompt[:, -1:])
-        expected = reference_logits(plain, pixels, *whole, compression.transforms)
-        torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
-        baseline = backbone.continuation_logits(pixels, layout, prompt, rest)
-        assert (logits - baseline).abs().max() > 1e-2
 
 
 @LAYOUTS
