@@ -18,7 +18,6 @@ from methods.kvpress import _environment, _press
 from methods.naming import unknown as unknown
 from methods.places import Place
 
-CONTROLS = "controls"
 PRESSES = _environment.NAME
 NOT_FAMILIES = frozenset({"backbones"})
 

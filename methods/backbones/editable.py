@@ -3,7 +3,7 @@
 The cost of editing is what comes after the edit: the cache of the prompt before has been read at
 some earlier time. :meth:`EditablePrompts.remembering` is that time; who measures, measures inside.
 
-Shapes: B sequences, T tokens before an edit, Q tokens of a continuation, V words.
+Shapes: B sequences, T tokens before an edit, Q tokens of a continuation.
 """
 
 from __future__ import annotations
@@ -46,10 +46,6 @@ class EditablePrompts(LanguageBackbone):
     def generate(self, prompt_BT: Tensor, continuation_BQ: Tensor, num_new: int) -> Tensor:
         """Greedy answer to a prompt read whole, long [B, num_new]."""
 
-    @abstractmethod
-    def continuation_logits(self, prompt_BT: Tensor, continuation_BQ: Tensor) -> Tensor:
-        """Logits after a prompt read whole, float [B, max(Q, 1), V]."""
-
     @classmethod
     def stages(cls, method: Method, schedule: Schedule, keep_ratio: float) -> list[Stage]:
         """As any backbone's; an edit has only weights and storage beside it."""
@@ -73,14 +69,6 @@ class EditablePrompts(LanguageBackbone):
             return self.generate(edit.applied(before_BT), continuation_BQ, num_new)
         with self._edited_read(before_BT, edit, continuation_BQ) as (cache, feed_BQ):
             return self._greedy(cache, feed_BQ, num_new)
-
-    @torch.inference_mode()
-    def edited_logits(self, before_BT: Tensor, edit: Edit, continuation_BQ: Tensor) -> Tensor:
-        """As :meth:`continuation_logits`, of the edited prompt."""
-        if self._editor is None:
-            return self.continuation_logits(edit.applied(before_BT), continuation_BQ)
-        with self._edited_read(before_BT, edit, continuation_BQ) as (cache, feed_BQ):
-            return self._next_logits(cache, feed_BQ)
 
     @contextmanager
     def remembering(self, before_BT: Tensor) -> Iterator[None]:

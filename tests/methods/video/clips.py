@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from methods.contexts import VisualContext, VisualLayout
 from methods.transform import TokenTransform
@@ -31,8 +30,3 @@ def still_video(num_keep: int, moving: list[tuple[int, int]]) -> VisualContext:
 def groups(w: TokenTransform, example: int) -> set[frozenset[int]]:
     """Tokens that share an output token."""
     return {frozenset(row.nonzero()[:, 0].tolist()) for row in w.dense()[example]}
-
-
-def mean_of(tokens: Tensor, group: list[int]) -> Tensor:
-    """Average of some tokens."""
-    return tokens[group].mean(0)
