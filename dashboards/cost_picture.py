@@ -13,10 +13,11 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from dashboards.panels import COSTS, XY
+from dashboards.panels import XY
 from dashboards.picture import saved
 from dashboards.rows import Row, variant_labels
 from dashboards.styles import GRID, INK, MUTED, Look, looks
+from sweeps.metrics import METRICS
 from sweeps.trial import BASELINE
 
 DRAWN = ("flops", "kv", "peak_memory", "latency")
@@ -102,7 +103,7 @@ def _draw(axes: Axes, panel: CostPanel, styles: Mapping[str, Look]) -> None:
         look = styles[label]
         axes.plot(xs, ys, color=look.colour, marker=look.marker, ms=5, linewidth=1.2, zorder=3)
     axes.set_xlabel("tokens left", size=9, color=INK)
-    axes.set_ylabel(COSTS[panel.cost], size=9, color=INK)
+    axes.set_ylabel(METRICS[panel.cost].words, size=9, color=INK)
     axes.set_xlim(0, 1.04)
     axes.set_ylim(bottom=0)
     for axis in (axes.xaxis, axes.yaxis):

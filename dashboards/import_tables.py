@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -13,6 +13,7 @@ from dashboards.fitting import Column, FittingTable, properties
 if TYPE_CHECKING:
     from store.importing.collection import ImportedPoint
     from store.sql.imports import Imported
+    from sweeps.metrics import Direction
 
 Judged = list[tuple["ImportedPoint", bool]]
 """Points of an import, and whether each is on the frontier of its workload."""
@@ -55,7 +56,7 @@ def imports_table(imports: Sequence[Imported]) -> RenderableType:
 def judge(
     imported: Imported,
     cost: str,
-    better: Literal["maximize", "minimize"],
+    better: Direction,
     maximum: Mapping[str, float],
     minimum: Mapping[str, float],
 ) -> Judged:

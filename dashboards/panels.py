@@ -10,22 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from dashboards.rows import QUALITY, Row, variant_labels
-from store.frontiers.frontier import Direction, Objectives
+from dashboards.rows import Row, variant_labels
+from store.frontiers.frontier import Objectives
 from store.records import Point
+from sweeps.metrics import METRICS, QUALITY, Direction
 from sweeps.trial import BASELINE
-
-COSTS = {
-    "tokens": "tokens",
-    "flops": "FLOPs",
-    "kv": "KV-cache bytes",
-    "weights": "weight bytes",
-    "attended": "attended cache entries",
-    "steps": "forward passes per token",
-    "peak_memory": "peak memory",
-    "latency": "latency",
-}
-"""Costs that are fractions of the uncompressed model's, in words."""
 
 _WIDE = 4.0
 XY = tuple[float, float]
@@ -87,7 +76,7 @@ class Panel:
     @property
     def is_fraction(self) -> bool:
         """Whether the cost is a fraction of the uncompressed model's."""
-        return self.cost in COSTS
+        return METRICS[self.cost].relative
 
     @property
     def has_quality_shares(self) -> bool:
@@ -112,13 +101,13 @@ class Panel:
     @property
     def cost_label(self) -> str:
         """What the horizontal axis shows."""
-        words = COSTS.get(self.cost)
-        return f"{words}, fraction of the uncompressed model" if words else self.cost
+        words = METRICS[self.cost].words
+        return f"{words}, fraction of the uncompressed model" if self.is_fraction else words
 
     @property
     def title(self) -> str:
         """What is drawn against what."""
-        return f"{self.workload}: quality against {COSTS.get(self.cost, self.cost)}"
+        return f"{self.workload}: quality against {METRICS[self.cost].words}"
 
     @property
     def subtitle(self) -> str:

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sweeps.metrics import QUALITY
+
 if TYPE_CHECKING:  # their imports take longer than a table takes to print
     from store.frontiers.frontier import Objectives, SeedGroup
     from store.records import Point
     from store.repository import Store
 
-QUALITY = "quality"
 STACK, STAGES = "stack", "stages"
 """The method made of methods, and the hyperparameter that lists them."""
 

@@ -18,7 +18,8 @@ from dashboards.cost_tables import COSTS_LEGEND, costs_table
 from dashboards.failure_tables import failure_groups, failures_table
 from dashboards.fitting import Column, FittingTable
 from dashboards.race_tables import saving
-from dashboards.rows import QUALITY, Row, variant_labels
+from dashboards.rows import Row, variant_labels
+from sweeps.metrics import QUALITY
 
 if TYPE_CHECKING:
     from store.records import Number, SweepStatus

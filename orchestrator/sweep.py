@@ -17,7 +17,7 @@ from typing import Any
 
 from dashboards.progress import Progress, progress
 from dashboards.race_tables import saving
-from dashboards.rows import QUALITY, Row, rows_of
+from dashboards.rows import Row, rows_of
 from orchestrator.engine.driver import Driver, Outcome
 from orchestrator.engine.events import PoolEvent, PoolReport
 from orchestrator.engine.gauges import Gauges
@@ -30,6 +30,7 @@ from store.races.race_rows import race_rows, reasons
 from store.repository import Store
 from store.url import artifacts_folder, inside, masked
 from sweeps.load import load_sweep
+from sweeps.metrics import QUALITY
 from sweeps.plan import PlannedTrial, plan
 from sweeps.search import Race
 from sweeps.spec import SweepSpec

@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from sweeps.failures import FailureKind, Remedy
+from sweeps.metrics import METRICS
 from sweeps.times import TIME_METRICS, Times
 from sweeps.trial import Metrics, TrialState
 
 Number = int | float
 
-NOT_NUMBERS = frozenset({"tokens_per_layer", "simulated"})
+NOT_NUMBERS = frozenset(name for name, each in METRICS.items() if each.role == "detail")
 MEASURED = tuple(
     name for name in Metrics.model_fields if name not in NOT_NUMBERS and name not in TIME_METRICS
 )

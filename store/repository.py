@@ -42,7 +42,7 @@ from sweeps.trial import Metrics, TrialResult, TrialSpec, TrialState
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from store.frontiers.frontier import Direction
+    from sweeps.metrics import Direction
 
 _CONFIGURATIONS = 3_000
 """In one statement, with three values each."""

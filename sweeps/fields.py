@@ -6,37 +6,10 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, PlainValidator, ValidationError
 
+from sweeps.metrics import OBJECTIVES, Direction
 from sweeps.mistakes import expected, refuse, relocated, strictly, unknown_name, wrong
 from sweeps.schema_parts import AsWritten
 from sweeps.trial import MeasureSpec
-
-Direction = Literal["maximize", "minimize"]
-CACHE_COSTS: Final = ("kv", "kv_bytes")
-OBJECTIVES: Final = {
-    "quality": "Mean outcome of the task's examples.",
-    "tokens": "Tokens entering the layers (or held by the caches), over the baseline's.",
-    "flops": "Floating-point operations, the compressor's included, over the baseline's.",
-    "flops_per_example": "Floating-point operations of one example.",
-    "kv": "Bytes of keys and values held, over the baseline's.",
-    "kv_bytes": "Bytes of keys and values held for one sequence.",
-    "weights": "Bytes of the weights as held, over the baseline's.",
-    "weight_bytes": "Bytes of the weights as held.",
-    "attended": "Cache entries that decoding steps read, over those they could have read.",
-    "steps": "Forward passes per new token, over the baseline's.",
-    "peak_memory": "Largest sum of live tensor bytes, weights excluded, over the baseline's.",
-    "peak_bytes": "Largest sum of live tensor bytes, weights excluded.",
-    "compressor_seconds": "Time in the method itself per example.",
-    "compressor_share": "The compressor's share of the forward pass.",
-    "latency": "Wall time over the baseline's, median of pairs.",
-    "latency_seconds": "Median wall time per example.",
-    "latency_p95": "95th percentile of the wall time over the baseline's.",
-    "latency_p95_seconds": "95th percentile of the wall time per example.",
-    "device_memory": "Peak memory of a run on a GPU over the baseline's.",
-    "device_bytes": "Peak memory of a run on a GPU.",
-    "energy": "Energy over the baseline's, where the device reports it.",
-    "energy_joules": "Energy per example, where the device reports it.",
-}
-"""Metrics that a frontier can be taken over."""
 
 
 def _objectives(value: Any) -> dict[str, Direction]:

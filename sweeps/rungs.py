@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from methods import registry as methods_registry
-from sweeps.fields import Direction
+from sweeps.metrics import Direction
 from sweeps.plan import Impossible, Plan, PlannedTrial
 from sweeps.search import Race, Tune
 from sweeps.space import Space

@@ -25,16 +25,9 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from methods.places import Place
 from sweeps.choices import BackboneItem, RandomModel, TaskItem
-from sweeps.fields import (
-    CACHE_COSTS,
-    PRIORITIES,
-    Direction,
-    Measure,
-    Objectives,
-    Priority,
-    Workers,
-)
+from sweeps.fields import PRIORITIES, Measure, Objectives, Priority, Workers
 from sweeps.keep import KeepItem
+from sweeps.metrics import METRICS, Direction
 from sweeps.mistakes import Loc, Mistake, Part, refuse, relocated, wrong
 from sweeps.patterns import Pattern
 from sweeps.search import Grid, Race, SearchItem
@@ -246,7 +239,7 @@ class SweepSpec(Axes):
                 sentence = f"quality of {name} is better {_BETTER[right]}: write {right}"
                 found.append(wrong(sentence, (*loc, "quality"), value=directions["quality"]))
             for objective in directions:
-                if objective in CACHE_COSTS and workload.place == "vision":
+                if METRICS[objective].of_cache and workload.place == "vision":
                     sentence = f"{name} has no key/value cache, so {objective!r} is not measured"
                     found.append(wrong(sentence, (*loc, objective), at_key=True))
                 if objective in TIME_METRICS and not self.measure.latency_pairs:

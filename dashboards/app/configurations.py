@@ -14,16 +14,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import methods
-from dashboards.panels import COSTS
-from dashboards.rows import QUALITY, variant_labels
+from dashboards.rows import variant_labels
 from dashboards.styles import PLAIN, Look, looks
 from store.frontiers.frontier import Objectives, SeedGroup, across_seeds, on_frontier
 from store.records import METRIC_NAMES, Point
+from sweeps.metrics import FRACTIONS, METRICS, QUALITY
 from sweeps.trial import BASELINE
 
 Columns = dict[str, Any]
 _DIGITS: Final = 6
-_NO_AXES: Final = {"quality_se", "num_examples", "latency_confidence", "latency_pairs"}
 _PRESSES, _OTHER = "kvpress", "other"
 _GLYPHS: Final = dict(
     zip(
@@ -77,11 +76,11 @@ class Configurations:
     @cached_property
     def axes(self) -> dict[str, str]:
         """Metrics that some configuration has, in words; the sweep's objectives first."""
-        named = [*self.objectives, QUALITY, *COSTS, *METRIC_NAMES]
+        named = [*self.objectives, QUALITY, *FRACTIONS, *METRIC_NAMES]
         return {
             name: title_of(name)
             for name in dict.fromkeys(named)
-            if name not in _NO_AXES and any(each.spread[name] for each in self.groups)
+            if METRICS[name].role != "evidence" and any(each.spread[name] for each in self.groups)
         }
 
     @cached_property
@@ -103,7 +102,7 @@ class Configurations:
             "objectives": dict(self.objectives),
             "cost": self.cost,
             "axes": self.axes,
-            "fractions": [name for name in self.axes if name in COSTS],
+            "fractions": [name for name in self.axes if METRICS[name].relative],
             "variants": variants,
             "families": list(self.variants.values()),
             "looks": [_drawn(self.looks[name]) for name in variants],
@@ -147,9 +146,8 @@ def configurations_of(points: Sequence[Point], objectives: Objectives) -> Config
 
 def title_of(metric: str) -> str:
     """A metric in words."""
-    if metric in COSTS:
-        return f"{COSTS[metric]} (of uncompressed)"
-    return metric.replace("_", " ")
+    found = METRICS[metric]
+    return f"{found.words} (of uncompressed)" if found.relative else found.words
 
 
 def glyph_of(look: Look) -> str:

@@ -20,7 +20,7 @@ from dashboards.app.parts import (
 )
 from dashboards.app.shelf import Shelf
 from dashboards.app.shell import words_of
-from dashboards.rows import QUALITY
+from sweeps.metrics import QUALITY
 
 _LISTED: Final = 40
 """Rows of the table below the figure."""

@@ -12,8 +12,7 @@ from dashboards.app import exports
 from dashboards.app.configurations import Configurations, family_of, glyph_of, title_of
 from dashboards.app.parts import note, number, quality, share
 from dashboards.app.shelf import Shelf
-from dashboards.panels import COSTS
-from dashboards.rows import QUALITY
+from sweeps.metrics import FRACTIONS, QUALITY
 
 _ABSOLUTE = (
     "flops_per_example",
@@ -99,7 +98,7 @@ def _facts(found: Configurations, place: int) -> Iterator[Any]:
         ends = [quality(value, found.direction) for value in (spread.low, spread.high)]
         yield from _fact(f"over {seeds}", f"{ends[0]} to {ends[1]}")
     yield from _fact("examples", number(metrics["num_examples"]))
-    for name, words in COSTS.items():
+    for name, words in FRACTIONS.items():
         if metrics[name] is not None:
             void = name in group.simulated or name in group.outside_lane
             yield from _fact(words, share(metrics[name]) + (" (no frontier)" if void else ""))

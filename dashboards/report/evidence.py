@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from dashboards.failure_tables import failure_groups
-from dashboards.rows import QUALITY, Row, stored_rows
+from dashboards.rows import Row, stored_rows
 from store.frontiers.frontier import Objectives
 from store.frontiers.paired import UnanswerableError
 from store.questions.answers import ask
 from store.questions.asked import BestQuestion, FrontierQuestion, Question, RankQuestion
 from store.records import EnvironmentUse, SweepStatus
 from store.repository import Store
+from sweeps.metrics import QUALITY
 
 Json = Mapping[str, Any]
 TOLERATED = "1%"

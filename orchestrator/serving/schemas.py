@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
 
-from store.frontiers.frontier import Direction
 from store.releases.release import Configuration, Workload
+from sweeps.metrics import Direction
 from sweeps.trial import Metrics
 
 NAME_LENGTH = 200

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from store.frontiers.bootstrap import Flags, Floats
 from store.frontiers.frontier import Objectives, check_metric, check_objectives, maximise
+from sweeps.metrics import QUALITY
 from sweeps.times import TIME_METRICS
 
-QUALITY = "quality"
 NUM_EXAMPLES = "num_examples"
 
 

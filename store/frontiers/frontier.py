@@ -15,26 +15,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from methods.naming import unknown
 from store.records import METRIC_NAMES, Number, Point
+from sweeps.metrics import METRICS, Direction
 
-Direction = Literal["maximize", "minimize"]
 Objectives = Mapping[str, Direction]
 Floats = NDArray[np.float64]
-
-RELATIVE = frozenset(
-    {
-        *("tokens", "flops", "kv", "weights", "attended", "steps", "peak_memory"),
-        *("latency", "latency_low", "latency_high", "latency_p95"),
-        *("device_memory", "energy"),
-    }
-)
-"""Costs that are fractions of the uncompressed baseline's."""
 
 
 class Row(Protocol):
@@ -273,7 +264,7 @@ def maximise(objectives: Objectives) -> list[bool]:
 
 
 def _reference(values: Floats, objectives: Objectives) -> Floats:
-    baseline = [1.0 if name in RELATIVE else -np.inf for name in objectives]
+    baseline = [1.0 if METRICS[name].relative else -np.inf for name in objectives]
     worst = np.maximum(values.max(axis=0), baseline)
     return np.where(maximise(objectives), 0.0, worst)
 

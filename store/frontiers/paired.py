@@ -28,13 +28,13 @@ from store.frontiers.bootstrap import (
     resampled_means,
 )
 from store.frontiers.claims import Claims
-from store.frontiers.frontier import Direction, Objectives, SeedGroup, across_seeds, longest
+from store.frontiers.frontier import Objectives, SeedGroup, across_seeds, longest
 from store.records import Point
 from store.repository import Store
 from store.serialization import ExampleOutcomes
+from sweeps.metrics import QUALITY, Direction
 from sweeps.trial import BASELINE
 
-QUALITY = "quality"
 T = TypeVar("T")
 
 

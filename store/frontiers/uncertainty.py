@@ -26,7 +26,8 @@ import numpy as np
 
 from store.frontiers.bootstrap import Flags, Floats, Ints
 from store.frontiers.frontier import SeedGroup, objective_values
-from store.frontiers.paired import QUALITY, Paired, Resampled, UnanswerableError
+from store.frontiers.paired import Paired, Resampled, UnanswerableError
+from sweeps.metrics import QUALITY, Direction
 
 Verdict = Literal["in", "open", "out"]
 ROUNDING: Final = 1e-9
@@ -135,7 +136,7 @@ def _probabilities(resampled: Resampled, members: Ints, epsilon: float) -> tuple
     return np.asarray(on[:, :-1].mean(axis=1)), on[:, -1]
 
 
-def _costs(paired: Paired) -> dict[str, Literal["maximize", "minimize"]]:
+def _costs(paired: Paired) -> dict[str, Direction]:
     return {name: way for name, way in paired.objectives.items() if name != QUALITY}
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from methods.naming import unknown
 from store.records import METRIC_NAMES, Number
+from sweeps.metrics import QUALITY
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-QUALITY: Final = "quality"
 
 
 class ImportedPoint(BaseModel):

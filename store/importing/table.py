@@ -19,8 +19,9 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from methods.naming import unknown
-from store.importing.collection import QUALITY, Collection, ImportedPoint
+from store.importing.collection import Collection, ImportedPoint
 from store.records import METRIC_NAMES
+from sweeps.metrics import QUALITY
 
 REQUIRED: Final = ("method", "keep_ratio", QUALITY)
 OPTIONAL: Final = ("workload", "schedule", "seed", "hyperparameters")

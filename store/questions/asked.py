@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from store.frontiers.bootstrap import Bootstrap
-from store.frontiers.paired import QUALITY
+from sweeps.metrics import QUALITY
 
 Limit = Annotated[float, Field(allow_inf_nan=False)]
 

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
 from store.frontiers.bootstrap import Flags, Floats, Ints
-from store.frontiers.paired import QUALITY, Paired, Resampled
+from store.frontiers.paired import Paired, Resampled
 from store.frontiers.uncertainty import ROUNDING
 from store.questions.limits import excess, measured, within
 from store.questions.loss import Loss, chances_in_order, sure, sure_of_all
-
-MORE_IS_BETTER: Final = frozenset({"num_examples", "latency_confidence", "latency_pairs"})
+from sweeps.metrics import METRICS, QUALITY
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,7 @@ def merits(paired: Paired, metric: str) -> Floats:
     """A metric of every configuration [P], turned so that more is better; NaN where unknown."""
     if metric == QUALITY:
         return paired.sign * paired.means
-    return measured(paired, metric) * (1 if metric in MORE_IS_BETTER else -1)
+    return measured(paired, metric) * (1 if METRICS[metric].direction == "maximize" else -1)
 
 
 def _sure_of_all(

@@ -15,8 +15,9 @@ import numpy as np
 from methods.naming import unknown
 from store.frontiers.bootstrap import Floats, Ints
 from store.frontiers.frontier import reference
-from store.frontiers.paired import QUALITY, Paired
+from store.frontiers.paired import Paired
 from store.frontiers.uncertainty import competitors, oriented_costs
+from sweeps.metrics import QUALITY
 
 Times = Mapping[str, tuple[datetime, datetime]]
 """Start and end of every trial."""

@@ -8,7 +8,8 @@ import numpy as np
 
 from store.frontiers.bootstrap import Flags, Floats
 from store.frontiers.frontier import check_metric, objective_values
-from store.frontiers.paired import QUALITY, Paired
+from store.frontiers.paired import Paired
+from sweeps.metrics import QUALITY
 
 
 def measured(paired: Paired, metric: str) -> Floats:

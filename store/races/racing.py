@@ -29,7 +29,7 @@ import numpy as np
 
 from store.frontiers.bootstrap import Bootstrap, Draws, Flags, Floats, Ints, weighted_sums
 from store.frontiers.frontier import Objectives
-from store.frontiers.paired import QUALITY, Paired, Resampled, pair
+from store.frontiers.paired import Paired, Resampled, pair
 from store.frontiers.uncertainty import (
     Verdict,
     competitors,
@@ -40,6 +40,7 @@ from store.frontiers.uncertainty import (
 from store.records import Point
 from store.repository import Store
 from store.serialization import ExampleOutcomes
+from sweeps.metrics import QUALITY
 
 OWN: Final = 0.3
 RESAMPLES: Final = 500

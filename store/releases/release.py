@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from methods.kvpress._environment import is_press
-from store.frontiers.frontier import Direction, Objectives, frontier
+from store.frontiers.frontier import Objectives, frontier
 from store.records import METRIC_NAMES, Point
 from store.repository import Store
+from sweeps.metrics import METRICS, Direction
 from sweeps.trial import Metrics, TrialSpec
 
-_NO_COSTS = {"quality", "quality_se", "num_examples"}
-_NO_COSTS |= {"latency_confidence", "latency_pairs", "baseline_seconds"}
-COSTS = tuple(name for name in METRIC_NAMES if name not in _NO_COSTS)
+COSTS = tuple(name for name in METRIC_NAMES if METRICS[name].role == "cost")
 """Metrics that a request can limit; less is better for all of them."""
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dashboards.panels import Panel, panels, sweep_labels
@@ -20,6 +22,24 @@ def test_the_axis_is_the_first_minimised_cost_of_each_workload() -> None:
     assert [(p.workload, p.cost) for p in drawn] == [("digits", "flops"), ("recall", "kv")]
     assert "FLOPs" in drawn[0].title
     assert drawn[0].subtitle.startswith("256 examples · 3 seeds · 15 trials, ")
+
+
+@pytest.mark.parametrize(
+    ("cost", "title", "label"),
+    [
+        ("latency_p95", "p95 latency", "p95 latency, fraction of the uncompressed model"),
+        ("energy", "energy", "energy, fraction of the uncompressed model"),
+        ("kv_bytes", "KV-cache bytes per sequence", "KV-cache bytes per sequence"),
+    ],
+)
+def test_costs_over_the_uncompressed_models_are_drawn_as_fractions(
+    cost: str, title: str, label: str
+) -> None:
+    points = [replace(point(), metrics={**point().metrics, cost: 0.5})]
+    drawn = panel(points, {"quality": "maximize", cost: "minimize"})
+    assert drawn.title == f"digits: quality against {title}"
+    assert drawn.cost_label == label
+    assert drawn.is_fraction == ("fraction" in label)
 
 
 def test_the_staircase_never_falls_and_goes_through_frontier_points_only() -> None:

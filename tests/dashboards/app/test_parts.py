@@ -50,6 +50,16 @@ def test_what_was_simulated_or_timed_beside_others_is_marked() -> None:
     assert "flops" not in columns["void"]
 
 
+def test_the_browser_is_told_what_is_over_the_uncompressed_models() -> None:
+    found = examples.point()
+    measured = replace(found, metrics={**found.metrics, "latency_p95": 0.8, "energy_joules": 3.0})
+    columns = configurations_of([measured], examples.OBJECTIVES["digits"]).as_columns()
+    assert "latency_p95" in columns["fractions"]
+    assert columns["axes"]["latency_p95"] == "p95 latency (of uncompressed)"
+    assert "energy_joules" not in columns["fractions"]
+    assert columns["axes"]["energy_joules"] == "energy in joules"
+
+
 def test_families_are_found_without_importing_a_method() -> None:
     known = {"tome": "vision", "snapkv": "kv", "kvpress/KVzipPress": "kvpress", "mine": "other"}
     assert {method: family_of(method) for method in known} == known
