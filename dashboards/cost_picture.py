@@ -15,7 +15,7 @@ from matplotlib.ticker import PercentFormatter
 
 from dashboards.panels import XY
 from dashboards.picture import saved
-from dashboards.rows import Row, variant_labels
+from dashboards.rows import Row, by_workload, variant_labels
 from dashboards.styles import GRID, INK, MUTED, Look, looks
 from sweeps.metrics import METRICS
 from sweeps.trial import BASELINE
@@ -37,7 +37,7 @@ class CostPanel:
 
 def cost_panels(rows: Sequence[Row]) -> list[CostPanel]:
     """A panel for each cost that compression changes, workload by workload."""
-    return [panel for members in _workloads(rows) for panel in _panels(members)]
+    return [panel for members in by_workload(rows).values() for panel in _panels(members)]
 
 
 def png(sweep_name: str, panels: Sequence[CostPanel]) -> bytes:
@@ -71,11 +71,6 @@ def _figure(panels: Sequence[CostPanel], title: str) -> Figure:
         line[0].set_title(name, loc="left", size=10, weight="bold", color=INK, parse_math=False)
     _add_legend(figure, styles)
     return figure
-
-
-def _workloads(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    for name in dict.fromkeys(row.point.workload for row in rows):
-        yield [row for row in rows if row.point.workload == name]
 
 
 def _panels(rows: list[Row]) -> Iterator[CostPanel]:

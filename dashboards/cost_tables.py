@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from dashboards.fitting import Column, FittingTable
 from dashboards.rows import Row, variant_labels
+from dashboards.words import decimals, size
+from methods.naming import short
 
 if TYPE_CHECKING:
     from store.records import Number, Point
@@ -15,9 +17,7 @@ COSTS_LEGEND = (
     "Costs alone, the dearest first; without quality there is no frontier. flops, kv, memory "
     "(tensors, no weights) and latency over the uncompressed model's; absolute ones per example."
 )
-_SHORT = 8
 _STEPS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
-_BINARY = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
 def costs_table(workload: str, rows: Sequence[Row]) -> FittingTable:
@@ -31,18 +31,18 @@ def costs_table(workload: str, rows: Sequence[Row]) -> FittingTable:
     columns = [
         Column("method", methods, justify="left"),
         Column("keep", [point.keep_label for point in points]),
-        Column("tokens", [_fraction(m["tokens"]) for m in metrics], 80),
+        Column("tokens", [decimals(m["tokens"]) for m in metrics], 80),
         Column("schedule", [point.schedule for point in points], 75, "left"),
         Column("seed", [str(point.seed) for point in points], 45),
-        Column("flops", [_fraction(m["flops"]) for m in metrics]),
+        Column("flops", [decimals(m["flops"]) for m in metrics]),
         Column("FLOPs", [_scaled(m["flops_per_example"]) for m in metrics], 90),
-        Column("kv", [_fraction(m["kv"]) for m in metrics]),
-        Column("cache", [_bytes(m["kv_bytes"]) for m in metrics], 90),
-        Column("memory", [_fraction(m["peak_memory"]) for m in metrics], 85),
-        Column("peak", [_bytes(m["peak_bytes"]) for m in metrics], 70),
+        Column("kv", [decimals(m["kv"]) for m in metrics]),
+        Column("cache", [size(m["kv_bytes"]) for m in metrics], 90),
+        Column("memory", [decimals(m["peak_memory"]) for m in metrics], 85),
+        Column("peak", [size(m["peak_bytes"]) for m in metrics], 70),
         Column("latency", [_timed(p, "latency") for p in points], 95),
         Column("comp.", [_timed(p, "compressor_share") for p in points], 50),
-        Column("trial", [point.trial[:_SHORT] for point in points], 40, "left"),
+        Column("trial", [short(point.trial) for point in points], 40, "left"),
     ]
     title = f"{workload}: costs of {len(rows)} trials, {model}"
     return FittingTable(title, columns)
@@ -55,22 +55,11 @@ def _by_cost(row: Row) -> tuple[float, float, str]:
 
 def _timed(point: Point, name: str) -> str:
     """Nothing where other trials ran meanwhile."""
-    return "" if name in point.outside_lane else _fraction(point.metrics[name])
-
-
-def _fraction(value: Number | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+    return "" if name in point.outside_lane else decimals(point.metrics[name])
 
 
 def _scaled(value: Number | None) -> str:
     if value is None:
         return ""
-    size, letter = next((step for step in _STEPS if value >= step[0]), (1, ""))
-    return f"{value / size:.3g} {letter}".strip()
-
-
-def _bytes(value: Number | None) -> str:
-    if value is None:
-        return ""
-    size, unit = next((step for step in _BINARY if 1.024 * value >= step[0]), (1, "B"))
-    return f"{value / size:.3g} {unit}"
+    step, letter = next((each for each in _STEPS if value >= each[0]), (1, ""))
+    return f"{value / step:.3g} {letter}".strip()

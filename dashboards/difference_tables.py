@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from dashboards.fitting import Column, FittingTable
-from dashboards.tables import some
+from dashboards.words import some
 from store.comparison.difference import Fate
 
 if TYPE_CHECKING:

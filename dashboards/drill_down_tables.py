@@ -11,7 +11,9 @@ from typing import Final
 from rich.console import RenderableType
 
 from dashboards.fitting import Column, FittingTable
-from dashboards.question_parts import SHOWN, Row, basis, configurations, name, number, pages
+from dashboards.question_parts import SHOWN, Row, basis, configurations, name, pages
+from dashboards.words import decimals
+from methods.naming import settings, short
 
 _LEGEND: Final = (
     "breaks: worse than the uncompressed model on the same example and seed by the margin; "
@@ -37,7 +39,7 @@ def _breaks_page(row: Row) -> list[RenderableType]:
         Column("difference", [f"{each['difference']:+.3f}" for each in tallies]),
         Column("breaks", [_part(each, "breaks") for each in tallies]),
         Column("repairs", [_part(each, "repairs") for each in tallies]),
-        Column("trial", [each["trials"][0][:8] for each in compared], 60, "left"),
+        Column("trial", [short(each["trials"][0]) for each in compared], 60, "left"),
     ]
     title = f"{row['workload']}: margin {row['margin']:.3g} ({basis(row)})"
     return [FittingTable(title, columns), *_hardest(row)]
@@ -62,8 +64,8 @@ def _changed_page(row: Row) -> list[RenderableType]:
         Column("example", [str(each["example"]) for each in changed]),
         Column("", [each["change"] for each in changed], justify="left"),
         Column("seeds", [", ".join(map(str, each["seeds"])) for each in changed], 80, "left"),
-        Column("baseline", [number(each["baseline"]) for each in changed]),
-        Column("outcome", [number(each["outcome"]) for each in changed]),
+        Column("baseline", [decimals(each["baseline"]) for each in changed]),
+        Column("outcome", [decimals(each["outcome"]) for each in changed]),
         Column("inputs", [_inline(texts.get(each["example"])) for each in changed], folds=True),
     ]
     broken = sum(each["change"] == "breaks" for each in changed)
@@ -94,4 +96,4 @@ def _listed(examples: Sequence[int]) -> str:
 
 
 def _inline(inputs: Row | None) -> str:
-    return "" if inputs is None else ", ".join(f"{key}={value}" for key, value in inputs.items())
+    return "" if inputs is None else settings(inputs)

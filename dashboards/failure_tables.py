@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from dashboards.fitting import Column, FittingTable
+from dashboards.words import some
 from sweeps.failures import ADVICE, DONE, FailureKind
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def failures_table(groups: Sequence[Mapping[str, Any]]) -> RenderableType:
         Column("attempts", [f"{group['attempts']:,}" for group in groups]),
         Column("trials now", [_counted(group["trials"]) for group in groups], justify="left"),
         Column("device", [group["device"] for group in groups], 60, "left"),
-        Column("methods", [_some(group["methods"]) for group in groups], 70, "left", folds=True),
+        Column("methods", [some(group["methods"]) for group in groups], 70, "left", folds=True),
         Column("cause", [group["cause"] for group in groups], justify="left", folds=True),
         Column("done", [_done(group["done"]) for group in groups], 80, "left", folds=True),
     ]
@@ -92,7 +93,3 @@ def _counted(states: Mapping[str, int]) -> str:
 def _done(remedies: Mapping[str, int]) -> str:
     words = {remedy.value: sentence for remedy, sentence in DONE.items()}
     return "; ".join(f"{words[name]} ({count:,})" for name, count in remedies.items())
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -9,6 +9,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from dashboards.fitting import Column, FittingTable, properties
+from dashboards.rows import by_workload
+from methods.naming import settings
 
 if TYPE_CHECKING:
     from store.importing.collection import ImportedPoint
@@ -65,7 +67,7 @@ def judge(
 
     objectives = {"quality": better, cost: "minimize"}
     judged: Judged = []
-    for members in _by_workload(imported.points).values():
+    for members in by_workload(imported.points).values():
         best = {id(point) for point in select(members, objectives, maximum, minimum)}
         judged += [(point, id(point) in best) for point in members]
     return judged
@@ -84,12 +86,12 @@ def import_page(imported: Imported, judged: Judged, cost: str) -> RenderableType
         "source": imported.source,
         "read from": f"{imported.path} ({imported.format}, sha256 {imported.sha256[:_SHORT]})",
         "imported": f"{imported.imported_at:%Y-%m-%d %H:%M} UTC",
-        "settings": ", ".join(f"{key}={value}" for key, value in imported.provenance.items()),
+        "settings": settings(imported.provenance),
     }
     on_frontier = {id(point) for point, is_best in judged if is_best}
     tables = [
         _workload_table(workload, members, on_frontier, cost)
-        for workload, members in _by_workload([point for point, _ in judged]).items()
+        for workload, members in by_workload(point for point, _ in judged).items()
     ]
     return Group(properties(facts), *tables, Text(_NOTE))
 
@@ -116,10 +118,3 @@ def _workload_table(
 def _number(point: ImportedPoint, name: str) -> str:
     value = point.reported.get(name)
     return "" if value is None else f"{value:.4g}"
-
-
-def _by_workload(points: Sequence[ImportedPoint]) -> dict[str, list[ImportedPoint]]:
-    workloads: dict[str, list[ImportedPoint]] = {}
-    for point in points:
-        workloads.setdefault(point.workload, []).append(point)
-    return workloads

@@ -12,7 +12,8 @@ from typing import Final
 import yaml
 
 from dashboards.mlflow_view import views
-from dashboards.rows import Row, variant_labels
+from dashboards.rows import Row, by_workload, variant_labels
+from dashboards.words import decimals
 from store.mirror.sweep_page import SweepPage
 from store.questions.standing import Standing, standings, volumes
 from store.records import SweepStatus
@@ -59,7 +60,7 @@ def _texts(store: Store, sweep: str, rows: Sequence[Row]) -> Iterator[tuple[str,
     yield "sweep.resolved.yaml", resolved
     used = [{"trials": use.trials, **use.content} for use in store.environments(sweep)]
     yield "environments.json", json.dumps(used, indent=2)
-    for workload, members in _by_workload(rows).items():
+    for workload, members in by_workload(rows).items():
         yield f"examples/{workload}.csv", _examples(store, members)
 
 
@@ -88,7 +89,7 @@ def _note(status: SweepStatus, rows: Sequence[Row]) -> str:
         f"{status.impossible:,} combinations of the file cannot run.",
         "",
     ]
-    for workload, members in _by_workload(rows).items():
+    for workload, members in by_workload(rows).items():
         lines += [*_frontier(workload, [row for row in members if row.on_frontier]), ""]
     lines += [
         "Costs are fractions of the uncompressed model's. Filter the trials with "
@@ -114,16 +115,9 @@ def _frontier(workload: str, best: Sequence[Row]) -> Iterator[str]:
             point.keep_label,
             point.schedule,
             str(point.seed),
-            *("" if value is None else f"{value:.3f}" for value in costs),
+            *map(decimals, costs),
         ]
         yield f"| {' | '.join(cells)} |"
     if len(ordered) > _LONGEST:
         yield ""
         yield f"and {len(ordered) - _LONGEST:,} more."
-
-
-def _by_workload(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row.point.workload, []).append(row)
-    return found

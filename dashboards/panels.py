@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from dashboards.rows import Row, variant_labels
+from dashboards.rows import Row, by_workload, variant_labels
 from store.frontiers.frontier import Objectives
 from store.records import Point
 from sweeps.metrics import METRICS, QUALITY, Direction
@@ -131,12 +131,8 @@ def panels(rows: Iterable[Row], objectives: Mapping[str, Objectives]) -> list[Pa
 
     Raises ValueError where a workload minimises no cost.
     """
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.point.workload, []).append(row)
-    found = [
-        _panel(workload, members, objectives[workload]) for workload, members in groups.items()
-    ]
+    groups = by_workload(rows).items()
+    found = [_panel(workload, members, objectives[workload]) for workload, members in groups]
     return [panel for panel in found if panel.rows]
 
 

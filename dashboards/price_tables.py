@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from dashboards.fitting import Column, FittingTable
+from dashboards.words import size
 
 Json = Mapping[str, Any]
 _BASES = {
@@ -52,7 +53,7 @@ def _memory(needs: list[Json]) -> Iterator[str]:
     largest = max(needs, key=lambda each: each["needed"], default=None)
     if largest is None:
         return
-    words = f"{_bytes(largest['needed'])} of the {_bytes(largest['slot_bytes'])} of a worker"
+    words = f"{size(largest['needed'])} of the {size(largest['slot_bytes'])} of a worker"
     guess = "" if largest["peak_bytes"] else "; weights alone, activations are not measured yet"
     yield f"memory: at most {words} ({largest['backbone']}){guess}"
 
@@ -62,17 +63,11 @@ def _needs_table(title: str, needs: list[Json]) -> FittingTable:
         Column("count", [f"{each['trials']:,}" for each in needs]),
         Column("workload", [each["workload"] for each in needs], justify="left"),
         Column("backbone", [each["backbone"] for each in needs], justify="left", folds=True),
-        Column("weights", [_bytes(each["weight_bytes"]) for each in needs], 80),
-        Column("activations", [_bytes(each["peak_bytes"]) for each in needs], 70),
-        Column("a worker has", [_bytes(each["slot_bytes"]) for each in needs]),
+        Column("weights", [size(each["weight_bytes"]) or "?" for each in needs], 80),
+        Column("activations", [size(each["peak_bytes"]) or "?" for each in needs], 70),
+        Column("a worker has", [size(each["slot_bytes"]) for each in needs]),
     ]
     return FittingTable(title, columns)
-
-
-def _bytes(number: int | None) -> str:
-    if number is None:
-        return "?"
-    return f"{number / 1e9:.1f} GB" if abs(number) >= 1e8 else f"{number / 1e6:.1f} MB"
 
 
 def _time(seconds: float) -> str:

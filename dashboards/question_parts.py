@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from dashboards.fitting import Column
 from dashboards.rows import variant_labels
+from dashboards.words import decimals
 
 Row = Mapping[str, Any]
 SHOWN: Final = 20
@@ -47,33 +47,27 @@ def configurations(rows: Sequence[Row], page: Row, *more: str) -> list[Column]:
         Column("method", labels(rows), justify="left"),
         Column("keep", [each["keep_label"] for each in rows]),
         Column("schedule", [each["schedule"] for each in rows], 50, "left"),
-        Column("quality", [number(each["quality"]) for each in rows]),
-        *(Column(cost, [number(each["metrics"][cost]) for each in rows]) for cost in costs),
+        Column("quality", [decimals(each["quality"]) for each in rows]),
+        *(Column(cost, [decimals(each["metrics"][cost]) for each in rows]) for cost in costs),
     ]
 
 
 def labels(rows: Iterable[Row]) -> list[str]:
     """Names of methods, with the hyperparameters in which they differ."""
-    variants = [_Variant(each["method"], each["hyperparameters"]) for each in rows]
+    variants = [_Variant(each["method"], _canonical(each["hyperparameters"])) for each in rows]
     named = variant_labels(variants)
-    return [named[each.method, each.hyperparameters_json] for each in variants]
+    return [named[each] for each in variants]
+
+
+class _Variant(NamedTuple):
+    method: str
+    hyperparameters_json: str
+
+
+def _canonical(hyperparameters: Mapping[str, Any]) -> str:
+    return json.dumps(hyperparameters, sort_keys=True)
 
 
 def name(configuration: Row) -> str:
     """A configuration as `paretoken breaks` takes it."""
     return f"{configuration['method']}@{configuration['keep_label']}"
-
-
-def number(value: float | None) -> str:
-    """Three decimals; nothing for what was not measured."""
-    return "" if value is None else f"{value:.3f}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Variant:
-    method: str
-    hyperparameters: dict[str, Any]
-
-    @property
-    def hyperparameters_json(self) -> str:
-        return json.dumps(self.hyperparameters, sort_keys=True)

@@ -16,9 +16,10 @@ from dashboards.question_parts import (
     configurations,
     labels,
     name,
-    number,
     pages,
 )
+from dashboards.words import decimals
+from methods.naming import short
 
 _VERDICTS: Final = {"in": "in", "open": "open", "out": ""}
 
@@ -81,7 +82,7 @@ def frontier_table(row: Row) -> list[RenderableType]:
                 Column("on", [_share(each["probability"]) for each in ranked]),
                 Column("", [_VERDICTS[each["verdict"]] for each in ranked], justify="left"),
                 Column("group", [str(each["group"] or "") for each in ranked]),
-                Column("trial", [each["trials"][0][:8] for each in ranked], 40, "left"),
+                Column("trial", [short(each["trials"][0]) for each in ranked], 40, "left"),
             ],
         )
     ]
@@ -96,7 +97,7 @@ def _best_page(row: Row) -> list[RenderableType]:
     columns = [
         Column("", ["*", *("ties" for _ in shown[1:])], justify="left"),
         *configurations(shown, row, row["of"], *row["maximum"], *row["minimum"]),
-        Column("trial", [each["trials"][0][:8] for each in shown], 40, "left"),
+        Column("trial", [short(each["trials"][0]) for each in shown], 40, "left"),
     ]
     return [FittingTable(title, columns), *map(Text, _how_sure(row)), Text()]
 
@@ -135,7 +136,7 @@ def _knee_page(row: Row) -> list[RenderableType]:
         *configurations([row["chosen"]], row),
         Column("height", [f"{row['height']:.3f}"]),
         Column("is the knee", [_share(row["probability"])]),
-        Column("trial", [row["chosen"]["trials"][0][:8]], 40, "left"),
+        Column("trial", [short(row["chosen"]["trials"][0])], 40, "left"),
     ]
     return [FittingTable(title, columns)]
 
@@ -148,17 +149,17 @@ def rank_table(row: Row) -> list[RenderableType]:
         Column("group", [str(each["group"]) for each in methods]),
         Column("method", labels(methods), justify="left"),
         Column("schedule", [each["schedule"] for each in methods], 60, "left"),
-        Column("area", [number(each["area"]) for each in methods]),
+        Column("area", [decimals(each["area"]) for each in methods]),
         Column("low..high", [_range(each["low"], each["high"]) for each in methods], 80),
         Column("best", [_share(each["probability"]) for each in methods]),
         *(
-            Column(f"at {rung:g}", [number(value) for value in values], 75)
+            Column(f"at {rung:g}", [decimals(value) for value in values], 75)
             for rung, values in zip(row["rungs"], qualities, strict=False)
         ),
-        Column("oracle", [number(each["oracle"]) for each in methods], 55),
-        Column("gap", [number(each["oracle_gap"]) for each in methods], 90),
-        Column("keep", [number(each["oracle_keep"]) for each in methods], 50),
-        Column("methods", [number(each["method_gap"]) for each in methods], 65),
+        Column("oracle", [decimals(each["oracle"]) for each in methods], 55),
+        Column("gap", [decimals(each["oracle_gap"]) for each in methods], 90),
+        Column("keep", [decimals(each["oracle_keep"]) for each in methods], 50),
+        Column("methods", [decimals(each["method_gap"]) for each in methods], 65),
     ]
     rungs = ", ".join(f"{rung:g}" for rung in row["rungs"])
     title = f"{row['workload']}: {len(methods)} methods at {rungs} ({basis(row)})"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from methods.naming import called
 from sweeps.metrics import QUALITY
 
 if TYPE_CHECKING:  # their imports take longer than a table takes to print
@@ -25,6 +27,11 @@ class Row:
     on_frontier: bool
     group: SeedGroup
     """The same configuration over all seeds of the sweep."""
+
+    @property
+    def workload(self) -> str:
+        """The point's."""
+        return self.point.workload
 
     @property
     def is_judged(self) -> bool:
@@ -161,11 +168,23 @@ def _best(
     return best
 
 
-def by_workload(points: Iterable[Point]) -> dict[str, list[Point]]:
-    """Points of each workload, in the order in which workloads first appear."""
-    groups: dict[str, list[Point]] = {}
-    for point in points:
-        groups.setdefault(point.workload, []).append(point)
+class OfWorkload(Protocol):
+    """A trial of some workload, however much is known about it."""
+
+    @property
+    def workload(self) -> str:
+        """Its name in the sweep file."""
+        ...
+
+
+MemberT = TypeVar("MemberT", bound=OfWorkload)
+
+
+def by_workload(members: Iterable[MemberT]) -> dict[str, list[MemberT]]:
+    """What belongs to each workload, in the order in which workloads first appear."""
+    groups: dict[str, list[MemberT]] = {}
+    for member in members:
+        groups.setdefault(member.workload, []).append(member)
     return groups
 
 
@@ -182,16 +201,11 @@ class Variant(Protocol):
         """Canonical, so that equal ones are equal texts."""
         ...
 
-    @property
-    def hyperparameters(self) -> dict[str, Any]:
-        """The same, parsed."""
-        ...
-
 
 def variant_labels(points: Iterable[Variant]) -> dict[tuple[str, str], str]:
     """A name for every method and hyperparameters (JSON): what distinguishes it is in brackets."""
-    by_variant = {(point.method, point.hyperparameters_json): point for point in points}
-    chosen = {variant: point.hyperparameters for variant, point in by_variant.items()}
+    variants = dict.fromkeys((point.method, point.hyperparameters_json) for point in points)
+    chosen: dict[tuple[str, str], dict[str, Any]] = {each: json.loads(each[1]) for each in variants}
     seen: dict[tuple[str, str], set[str]] = {}
     for (method, _), hyperparameters in chosen.items():
         for name, value in hyperparameters.items():
@@ -207,8 +221,7 @@ def variant_labels(points: Iterable[Variant]) -> dict[tuple[str, str], str]:
 def _label(method: str, distinguishing: Mapping[str, Any]) -> str:
     if method == STACK and STAGES in distinguishing:
         return " + ".join(_stage_label(stage) for stage in distinguishing[STAGES])
-    listed = ", ".join(f"{name}={value}" for name, value in distinguishing.items())
-    return f"{method}({listed})" if listed else method
+    return called(method, distinguishing)
 
 
 def _stage_label(stage: Mapping[str, Any]) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import RenderableType
 
 from dashboards.fitting import Column, FittingTable
+from dashboards.words import decimals, size
+from methods.naming import short
 
 
 def sizes_table(rows: Sequence[Mapping[str, Any]], per_second: float) -> RenderableType:
@@ -18,18 +20,14 @@ def sizes_table(rows: Sequence[Mapping[str, Any]], per_second: float) -> Rendera
             Column("workload", [row["workload"] for row in rows], 60, "left"),
             Column("method", [row["method"] for row in rows], justify="left", folds=True),
             Column("keep", [f"{row['keep_ratio']:g}" for row in rows]),
-            Column("quality", [f"{row['quality']:.3f}" for row in rows]),
+            Column("quality", [decimals(row["quality"]) for row in rows]),
             Column("ms", [_number(row["seconds"], 1000) for row in rows]),
             Column("per replica", [_number(row["per_replica"]) for row in rows]),
             Column("replicas", ["?" if (n := row["replicas"]) is None else str(n) for row in rows]),
-            Column("MiB each", [_mib(row["bytes"]) for row in rows], 80),
-            Column("trial", [row["trial"][:8] for row in rows], 50, "left"),
+            Column("memory each", [size(row["bytes"]) or "simulated" for row in rows], 80),
+            Column("trial", [short(row["trial"]) for row in rows], 50, "left"),
         ],
     )
-
-
-def _mib(num_bytes: int | None) -> str:
-    return "simulated" if num_bytes is None else f"{num_bytes / 2**20:.0f}"
 
 
 def _number(value: float | None, factor: float = 1) -> str:

@@ -18,7 +18,9 @@ from dashboards.cost_tables import COSTS_LEGEND, costs_table
 from dashboards.failure_tables import failure_groups, failures_table
 from dashboards.fitting import Column, FittingTable
 from dashboards.race_tables import saving
-from dashboards.rows import Row, variant_labels
+from dashboards.rows import Row, by_workload, variant_labels
+from dashboards.words import decimals, some
+from methods.naming import short
 from sweeps.metrics import QUALITY
 
 if TYPE_CHECKING:
@@ -32,8 +34,6 @@ KeyT = TypeVar("KeyT", bound=tuple[str, ...])
 SELDOM = ("weights", "attended", "steps")
 """Costs that are shown where a method has an effect on them."""
 
-_SHORT = 8
-"""Digits of a trial's id in tables; 16 in JSON."""
 _LEGEND = (
     "keep: nominal fraction of tokens kept; tokens, flops, kv, latency: measured, over the "
     "uncompressed model's. quality ± 1 standard error; latency low..high: 95 % interval of its "
@@ -53,21 +53,14 @@ def frontier_table(rows: Sequence[Row]) -> RenderableType:
     Costs are fractions of the uncompressed model. Workloads whose quality was not measured come
     last, the dearest first.
     """
-    judged = _by_workload(row for row in rows if row.is_judged)
-    costs = _by_workload(row for row in rows if not row.is_judged)
+    judged = by_workload(row for row in rows if row.is_judged)
+    costs = by_workload(row for row in rows if not row.is_judged)
     if not rows:
         return Text("No finished trials.")
     tables: list[RenderableType] = [_workload_table(*each) for each in judged.items()]
     tables += [Text(_LEGEND)] if judged else []
     tables += [costs_table(*each) for each in costs.items()]
     return Group(*tables, *([Text(COSTS_LEGEND)] if costs else []))
-
-
-def _by_workload(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    workloads: dict[str, list[Row]] = {}
-    for row in rows:
-        workloads.setdefault(row.point.workload, []).append(row)
-    return workloads
 
 
 def _workload_table(workload: str, rows: Sequence[Row]) -> RenderableType:
@@ -90,22 +83,22 @@ def _frontier_columns(rows: Sequence[Row]) -> list[Column]:
         Column("", ["*" if row.on_frontier else " " for row in rows]),
         Column("method", methods, justify="left"),
         Column("keep", [point.keep_label for point in points]),
-        Column("tokens", [_fraction(m["tokens"]) for m in metrics], 80),
+        Column("tokens", [decimals(m["tokens"]) for m in metrics], 80),
         Column("schedule", [point.schedule for point in points], 85, "left"),
         Column("seed", [str(point.seed) for point in points], 75),
         Column("quality", [_quality(m) for m in metrics]),
         Column("seeds' mean [min..max]", [_over_seeds(row) for row in rows], 50),
-        Column("flops", [_fraction(m["flops"]) for m in metrics], 95),
-        Column("kv", [_fraction(m["kv"]) for m in metrics], 95),
+        Column("flops", [decimals(m["flops"]) for m in metrics], 95),
+        Column("kv", [decimals(m["kv"]) for m in metrics], 95),
         *(
-            Column(name, [_fraction(m[name]) for m in metrics], 93)
+            Column(name, [decimals(m[name]) for m in metrics], 93)
             for name in SELDOM
             if any(m[name] not in (None, 1.0) for m in metrics)
         ),
         Column("latency", [_time(row, "latency") for row in rows], 90),
         Column("low..high", [_latency_range(m) for m in metrics], 40),
         Column("comp.", [_time(row, "compressor_share") for row in rows], 45),
-        Column("trial", [point.trial[:_SHORT] for point in points], 60, "left"),
+        Column("trial", [short(point.trial) for point in points], 60, "left"),
     ]
 
 
@@ -152,7 +145,7 @@ def status_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         Column("sweep", [row["name"] for row in rows], justify="left", folds=True),
         *(Column(name, [f"{row[name]:,}" for row in rows]) for name in counts),
         Column("seconds", [_seconds(row["seconds"]) for row in rows], 60),
-        Column("utilisation", [_fraction(row["utilisation"]) for row in rows], 50),
+        Column("utilisation", [decimals(row["utilisation"]) for row in rows], 50),
         Column("updated (UTC)", [_minute(row["updated"]) for row in rows], 70, "left"),
     ]
     groups = [group for row in rows for group in row.get("failure_groups", ())]
@@ -247,19 +240,8 @@ def _counted(title: str, headings: Sequence[str], counts: Counter[KeyT]) -> Fitt
     return FittingTable(title, columns)
 
 
-def some(names: Iterable[str]) -> str:
-    """Up to three names, and how many more there are."""
-    listed = list(names)
-    more = len(listed) - 3
-    return ", ".join(listed[:3]) + (f" and {more} more" if more > 0 else "")
-
-
-def _fraction(value: Number | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
 def _quality(metrics: Mapping[str, Number | None]) -> str:
-    return f"{_fraction(metrics[QUALITY])} ±{_fraction(metrics['quality_se'])}"
+    return f"{decimals(metrics[QUALITY])} ±{decimals(metrics['quality_se'])}"
 
 
 def _over_seeds(row: Row) -> str:
@@ -271,7 +253,7 @@ def _over_seeds(row: Row) -> str:
 
 def _time(row: Row, name: str) -> str:
     mark = "~" if name in row.point.outside_lane else ""
-    written = _fraction(row.point.metrics[name])
+    written = decimals(row.point.metrics[name])
     return f"{mark}{written}" if written else ""
 
 

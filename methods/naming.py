@@ -1,9 +1,15 @@
-"""Sentences about names that do not exist; imports nothing heavy."""
+"""Names as people read them, and sentences about those that do not exist.
+
+Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+_SHORT: Final = 8
 
 
 def unknown(kind: str, value: str, choices: Iterable[str]) -> str:
@@ -19,3 +25,18 @@ def nearest(value: str, choices: Iterable[str]) -> str | None:
     folded = {name.casefold(): name for name in choices}
     near = difflib.get_close_matches(value.casefold(), folded, n=1, cutoff=0.5)
     return folded[near[0]] if near else None
+
+
+def settings(values: Mapping[str, Any]) -> str:
+    """``key=value, ...``."""
+    return ", ".join(f"{key}={value}" for key, value in values.items())
+
+
+def called(name: str, values: Mapping[str, Any]) -> str:
+    """``name(key=value, ...)``, or the bare name without any value."""
+    return f"{name}({settings(values)})" if values else name
+
+
+def short(identity: str) -> str:
+    """The first eight digits of a hash, which tell the trials of a sweep apart."""
+    return identity[:_SHORT]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from methods.base import Method
+from methods.naming import called
 from methods.registry import MethodEntry
 from methods.schedule import Schedule
 from sweeps import models
@@ -100,8 +101,7 @@ class Variant:
         params = method.model_dump(mode="json")
         named = Named(id=entry.id, version=method.revision, params=params)
         changed = method.model_dump(mode="json", exclude_defaults=True)
-        listed = ", ".join(f"{key}={value}" for key, value in changed.items())
-        return cls(entry, method, named, f"{entry.id}({listed})" if listed else entry.id)
+        return cls(entry, method, named, called(entry.id, changed))
 
 
 @uncollected()

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from methods.naming import called
 from methods.registry import MethodEntry
 from methods.schedule import Schedule
 from sweeps.keep import DIGITS, Keep, KeepRange, ratio
@@ -144,14 +145,14 @@ class Space:
 
 def _methods(choice: Choice) -> list[Option]:
     return [
-        Option(_text(entry.id, settled), settled, ends, entry)
+        Option(called(entry.id, settled), settled, ends, entry)
         for entry in matching(choice.name)
         for settled, ends in _split(choice)
     ]
 
 
 def _schedules(choice: ScheduleChoice) -> list[Option]:
-    return [Option(_text(choice.name, settled), settled, ends) for settled, ends in _split(choice)]
+    return [Option(called(choice.name, settled), settled, ends) for settled, ends in _split(choice)]
 
 
 def _schedule(option: Option, chosen: Chosen) -> Schedule | None:
@@ -176,11 +177,6 @@ def _reals(values: list[Any]) -> list[float]:
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     several = len(set(numbers)) > 1 and len(numbers) == len(values)
     return numbers if several and any(isinstance(v, float) for v in numbers) else []
-
-
-def _text(name: str, settled: Mapping[str, Any]) -> str:
-    listed = ", ".join(f"{key}={value}" for key, value in settled.items())
-    return f"{name}({listed})" if listed else name
 
 
 def _label(item: Keep | KeepRange) -> str:

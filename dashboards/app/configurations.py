@@ -55,7 +55,7 @@ class Configurations:
     @cached_property
     def labels(self) -> list[str]:
         """What each is called: its method, with what tells it from others of that method."""
-        names = variant_labels(_Named(each) for each in self.groups)
+        names = variant_labels(self.groups)
         return [names[each.method, each.hyperparameters_json] for each in self.groups]
 
     @cached_property
@@ -115,7 +115,7 @@ class Configurations:
             "chosen": self.chosen,
             "error": [_error(group) for group in self.groups],
             "frontier": [int(on) for on in self.on_frontier],
-            "baseline": [int(_is_baseline(group)) for group in self.groups],
+            "baseline": [int(is_baseline(group)) for group in self.groups],
             "values": {name: self._column(name) for name in self.axes},
             "void": {name: found for name in self.axes if (found := self._void(name))},
         }
@@ -189,23 +189,11 @@ def _error(group: SeedGroup) -> float | None:
     return _short(spread.mean) if spread else None
 
 
-def _is_baseline(group: SeedGroup) -> bool:
+def is_baseline(group: SeedGroup) -> bool:
+    """Whether it is the uncompressed model."""
     return group.method == BASELINE and group.keep_ratio == 1
 
 
 def _short(value: float) -> float:
     """As many digits as can be seen, so that less has to travel."""
     return float(f"{value:.{_DIGITS}g}")
-
-
-class _Named:
-    """A configuration as labels are made of."""
-
-    def __init__(self, group: SeedGroup) -> None:
-        self.method = group.method
-        self.hyperparameters_json = group.hyperparameters_json
-
-    @property
-    def hyperparameters(self) -> dict[str, Any]:
-        """Parsed."""
-        return dict(json.loads(self.hyperparameters_json))

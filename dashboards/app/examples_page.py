@@ -10,7 +10,7 @@ from typing import Any, Final
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from dashboards.app.comparison import Comparison, compare
-from dashboards.app.configurations import Configurations
+from dashboards.app.configurations import Configurations, is_baseline
 from dashboards.app.maps import image, step_map
 from dashboards.app.parts import chooser, labelled, note, number, quality, share, table
 from dashboards.app.seen import Provenance, Seen, Step
@@ -129,7 +129,7 @@ class ExamplesPage:
             {"label": _words(found, i), "value": group.trials[0]}
             for i, group in enumerate(found.groups)
         ]
-        baseline = next((i for i, each in enumerate(found.groups) if _is_baseline(each)), 0)
+        baseline = next((i for i, each in enumerate(found.groups) if is_baseline(each)), 0)
         first = found.index.get(point or "", _typical(found))
         second = found.index.get(other or "", baseline)
         return options, found.groups[first].trials[0], options, found.groups[second].trials[0]
@@ -219,13 +219,9 @@ def _steps(sides: Sequence[Seen | str]) -> list[str]:
 
 def _typical(found: Configurations) -> int:
     """The cheapest on the frontier that is no baseline: compression that one can see."""
-    best = [i for i, on in enumerate(found.on_frontier) if on and not _is_baseline(found.groups[i])]
+    best = [i for i, on in enumerate(found.on_frontier) if on and not is_baseline(found.groups[i])]
     ranked = sorted(best, key=lambda i: found.groups[i].keep_ratio)
     return ranked[len(ranked) // 2] if ranked else 0
-
-
-def _is_baseline(group: SeedGroup) -> bool:
-    return group.method == "identity" and group.keep_ratio == 1
 
 
 def _words(found: Configurations, i: int) -> str:

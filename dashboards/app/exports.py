@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import yaml
 
+from methods.naming import short
 from store.frontiers.frontier import SeedGroup
 
 Json = Mapping[str, Any]
@@ -27,7 +28,7 @@ def as_yaml(sweep: Json, group: SeedGroup, trial: Json) -> str:
     own = {k: v for k, v in sweep["workloads"][group.workload].items() if k not in _AXES}
     own = {k: v for k, v in own.items() if v is not None}
     content = {
-        "name": f"{whole.pop('name')}-{group.trials[0][:8]}",
+        "name": f"{whole.pop('name')}-{short(group.trials[0])}",
         "seeds": list(group.seeds),
         "keep": [group.keep_ratio],
         "methods": [_named(trial["method"]["id"], json.loads(group.hyperparameters_json))],

@@ -8,7 +8,7 @@ from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 
 from dashboards.app.parts import graph, note, number, quality, share, table
 from dashboards.app.shelf import Shelf
-from dashboards.rows import variant_labels
+from dashboards.question_parts import labels
 
 _LEGEND = (
     "area: mean quality over the ladder of keep ratios, over log2 of the ratio. best: share of the "
@@ -100,10 +100,8 @@ class MethodsPage:
             return note("No method has been measured at every ratio of the ladder yet.")
         direction = answer["objectives"].get("quality", "maximize")
         rungs = ", ".join(share(rung) for rung in answer["rungs"])
-        names = variant_labels(_Variant(each) for each in answer["methods"])
-        rows = [
-            _row(place, each, names, direction) for place, each in enumerate(answer["methods"], 1)
-        ]
+        named = zip(labels(answer["methods"]), answer["methods"], strict=True)
+        rows = [_row(place, *each, direction) for place, each in enumerate(named, 1)]
         head = ["", "Method", "schedule", "area", "95 % interval", "best", "group"]
         head += ["oracle gap", "oracle keeps", "method gap"]
         rest = len(answer["incomplete"])
@@ -112,24 +110,10 @@ class MethodsPage:
         return [table(head, rows, caption), html.P(_LEGEND, className="legend")]
 
 
-class _Variant:
-    """A ranked method as labels are made of."""
-
-    def __init__(self, row: dict[str, Any]) -> None:
-        self.method: str = row["method"]
-        self.hyperparameters: dict[str, Any] = row["hyperparameters"]
-
-    @property
-    def hyperparameters_json(self) -> str:
-        """Equal for equal ones."""
-        return repr(sorted(self.hyperparameters.items()))
-
-
-def _row(place: int, row: dict[str, Any], names: dict[tuple[str, str], str], direction: str) -> Any:
-    variant = _Variant(row)
+def _row(place: int, name: str, row: dict[str, Any], direction: str) -> Any:
     return [
         str(place),
-        names[variant.method, variant.hyperparameters_json],
+        name,
         row["schedule"],
         quality(row["area"], direction),
         f"{quality(row['low'], direction)} to {quality(row['high'], direction)}",

@@ -12,6 +12,7 @@ from dashboards.app import exports
 from dashboards.app.configurations import Configurations, family_of, glyph_of, title_of
 from dashboards.app.parts import note, number, quality, share
 from dashboards.app.shelf import Shelf
+from methods.naming import short
 from sweeps.metrics import FRACTIONS, QUALITY
 
 _ABSOLUTE = (
@@ -108,7 +109,7 @@ def _facts(found: Configurations, place: int) -> Iterator[Any]:
     for name in _ABSOLUTE:
         if metrics[name]:
             yield from _fact(title_of(name), number(metrics[name]))
-    yield from _fact("trials", " ".join(trial[:8] for trial in group.trials))
+    yield from _fact("trials", " ".join(map(short, group.trials)))
 
 
 def _hyperparameters(found: Configurations, place: int) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from dashboards.app import traffic
 from dashboards.app.exports import SERVER
 from dashboards.app.parts import NONE, labelled, note, number, share, table
 from dashboards.app.traffic import Counts, Snapshot
+from methods.naming import short
 from store.releases.ledger import Ledger
 
 _STEPS: Final = 30
@@ -122,7 +123,7 @@ def _row(
     counts, earlier = now.counts.get(point, Counts()), before.counts.get(point, Counts())
     part = counts.requests / total if total else 0.0
     return [
-        f"{card['method']} ({card['schedule']}, seed {card['seed']}) {card['trial'][:8]}",
+        f"{card['method']} ({card['schedule']}, seed {card['seed']}) {short(card['trial'])}",
         f"{card['keep_ratio']:.4g}",
         number(measured["quality"]),
         *(number(measured.get(name)) for name in costs),

@@ -22,9 +22,9 @@ from dashboards.report.document import (
 )
 from dashboards.report.evidence import Evidence
 from dashboards.rows import Row
+from methods.naming import short
 from store.records import EnvironmentUse
 
-_SHORT = 8
 READING = (
     "The keep ratio is the nominal fraction of tokens kept; what was really kept, and what it "
     "costs, is measured. Costs named flops, kv, tokens, weights, attended, steps, peak memory and "
@@ -52,9 +52,9 @@ def _workload(name: str, rows: Sequence[Row]) -> list[str]:
         name,
         f"{task['id']} (version {task['version']})",
         _span({int(row.point.metrics["num_examples"] or 0) for row in rows}),
-        _listed(spec["data"][:_SHORT] for spec in specs),
+        _listed(short(spec["data"]) for spec in specs),
         _listed(f"{model['name']} ({model['dtype']})" for model in models),
-        _listed(model.get("fingerprint", "random")[:_SHORT] for model in models),
+        _listed(short(model.get("fingerprint", "random")) for model in models),
         _listed(str(row.point.seed) for row in rows),
         f"{len(rows):,}",
     ]

@@ -10,7 +10,7 @@ from dashboards import cost_picture, picture
 from dashboards.cost_tables import COSTS_LEGEND, costs_table
 from dashboards.fitting import FittingTable
 from dashboards.panels import panels
-from dashboards.question_parts import basis, labels, number
+from dashboards.question_parts import basis, labels
 from dashboards.question_tables import (
     FRONTIER_LEGEND,
     RANK_LEGEND,
@@ -20,6 +20,7 @@ from dashboards.question_tables import (
 from dashboards.report.document import Block, Chart, Grid, Prose, Section, grid
 from dashboards.report.evidence import TOLERATED, Evidence
 from dashboards.rows import Row
+from dashboards.words import decimals
 from sweeps.trial import BASELINE
 
 
@@ -44,7 +45,7 @@ def _choice(row: Mapping[str, Any]) -> list[str]:
         *(labels([chosen]) if compresses else ["none, so the uncompressed model"]),
         chosen["keep_label"],
         chosen["schedule"],
-        number(chosen["quality"]),
+        decimals(chosen["quality"]),
         row["of"],
         f"{left:.1%}" if left <= 10 else f"{left:,.0f}",
         "" if row["sure"] is None else f"{row['sure']:.1%}",

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from methods.naming import short
 from methods.schedule import Schedule
 
 Spec = Mapping[str, Any]
@@ -60,7 +61,7 @@ def _backbone_changed(before: Spec, after: Spec) -> Iterator[str]:
         *_arrows("revision", one.get("revision"), other.get("revision")),
     ]
     if not changed and before["seed"] == after["seed"]:
-        changed = [*_arrows("weights", one["fingerprint"][:8], other["fingerprint"][:8])]
+        changed = [*_arrows("weights", short(one["fingerprint"]), short(other["fingerprint"]))]
     yield from changed
 
 

@@ -17,6 +17,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from methods.naming import short
 from store.frontiers.bootstrap import Floats, Ints, observed_means
 from store.frontiers.paired import Paired
 from store.frontiers.uncertainty import ROUNDING
@@ -182,7 +183,7 @@ def find(paired: Paired, name: str) -> int:
 
 def _choices(paired: Paired, indices: Sequence[int]) -> str:
     groups = [paired.configurations[index] for index in indices]
-    texts = [f"{each.trials[0][:8]} ({each.method}@{each.keep_label})" for each in groups]
+    texts = [f"{short(each.trials[0])} ({each.method}@{each.keep_label})" for each in groups]
     more = len(texts) - _SHOWN
     return ", ".join(texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
+from methods.naming import called
 from store.races.racing import Configuration, Race, Standing, replayed
 from store.records import Point
 from store.repository import Store
@@ -85,9 +86,7 @@ def _labels(named: Mapping[Configuration, Point]) -> dict[Configuration, str]:
     labels = {}
     for name, point in named.items():
         several = methods[name[0], point.keep_label] > 1
-        values = json.loads(name[1])
-        listed = ", ".join(f"{key}={value}" for key, value in values.items())
-        method = f"{name[0]}({listed})" if several and listed else name[0]
+        method = called(name[0], json.loads(name[1]) if several else {})
         labels[name] = f"{method} keep {point.keep_label}"
     return labels
 
