@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from methods.naming import called
-from store.races.racing import Configuration, Race, Standing, replayed
+from store.races.racing import Configuration, Place, Race, configuration, replayed
 from store.records import Point
 from store.repository import Store
 
@@ -35,11 +35,10 @@ def reasons(store: Store, sweep: str) -> dict[str, str]:
     sizes = store.spec(sweep)["search"]["examples"]
     found = {}
     for point in store.points(sweep):
-        name = (point.method, point.hyperparameters_json, point.keep_ratio, point.schedule)
-        standing = races[point.workload].standings.get(name)
-        if standing is not None:
+        place = races[point.workload].places.get(configuration(point))
+        if place is not None:
             labels = _labels(dict(_named([point])))
-            found[point.trial] = _reason(standing, sizes[point.workload][-1], labels)
+            found[point.trial] = _reason(place, sizes[point.workload][-1], labels)
     return found
 
 
@@ -47,14 +46,11 @@ def _workload_row(name: str, race: Race, points: list[Point], sizes: list[int]) 
     named = dict(_named(points))
     labels = _labels(named)
     total = sizes[-1]
-    places = [
-        {
-            **_described(named[each]),
-            **_place(standing, total, labels),
-        }
-        for each, standing in race.standings.items()
+    rows = [
+        {**_described(named[each]), **_told(place, total, labels)}
+        for each, place in race.places.items()
     ]
-    places.sort(key=lambda row: (-row["examples"], row["verdict"] == "out", -row["probability"]))
+    rows.sort(key=lambda row: (-row["examples"], row["verdict"] == "out", -row["probability"]))
     longest: Counter[tuple[Configuration, int]] = Counter()
     for each, point in _named(points):
         key = (each, point.seed)
@@ -68,16 +64,13 @@ def _workload_row(name: str, race: Race, points: list[Point], sizes: list[int]) 
         "evaluated": evaluated,
         "exhaustive": total * len(longest),
         "share": evaluated / (total * len(longest)),
-        "configurations": places,
+        "configurations": rows,
     }
 
 
 def _named(points: list[Point]) -> Iterator[tuple[Configuration, Point]]:
     for point in points:
-        yield (
-            (point.method, point.hyperparameters_json, point.keep_ratio, point.schedule),
-            point,
-        )
+        yield configuration(point), point
 
 
 def _labels(named: Mapping[Configuration, Point]) -> dict[Configuration, str]:
@@ -101,26 +94,26 @@ def _described(point: Point) -> Row:
     }
 
 
-def _place(standing: Standing, total: int, labels: Mapping[Configuration, str]) -> Row:
-    rival = standing.rival
+def _told(place: Place, total: int, labels: Mapping[Configuration, str]) -> Row:
+    rival = place.rival
     return {
-        "examples": standing.examples,
-        "verdict": standing.verdict,
-        "probability": standing.probability,
+        "examples": place.examples,
+        "verdict": place.verdict,
+        "probability": place.probability,
         "rival": labels.get(rival, rival[0]) if rival else None,
-        "reason": _reason(standing, total, labels),
+        "reason": _reason(place, total, labels),
     }
 
 
-def _reason(standing: Standing, total: int, labels: Mapping[Configuration, str]) -> str:
-    share = Fraction(standing.examples, total)
+def _reason(place: Place, total: int, labels: Mapping[Configuration, str]) -> str:
+    share = Fraction(place.examples, total)
     where = "with all examples" if share == 1 else f"at {share}"
-    if standing.verdict != "out":
-        return f"{standing.verdict} {where}, p={standing.probability:.2f}"
-    if standing.rival is None:
+    if place.verdict != "out":
+        return f"{place.verdict} {where}, p={place.probability:.2f}"
+    if place.rival is None:
         return f"stopped {where}: lacks a seed or a cost"
-    rival = labels.get(standing.rival) or f"{standing.rival[0]} keep {standing.rival[2]:g}"
-    if standing.for_sure:
+    rival = labels.get(place.rival) or f"{place.rival[0]} keep {place.rival[2]:g}"
+    if place.for_sure:
         return f"stopped {where}: could not reach {rival} any more"
     word = "out" if share == 1 else "stopped"
-    return f"{word} {where}: dominated by {rival} with p={1 - standing.probability:.2f}"
+    return f"{word} {where}: dominated by {rival} with p={1 - place.probability:.2f}"

@@ -28,7 +28,7 @@ from typing import Any, Final
 import numpy as np
 
 from store.frontiers.bootstrap import Bootstrap, Draws, Flags, Floats, Ints, weighted_sums
-from store.frontiers.frontier import Objectives
+from store.frontiers.frontier import Objectives, SeedGroup
 from store.frontiers.paired import Paired, Resampled, pair
 from store.frontiers.uncertainty import (
     Verdict,
@@ -65,7 +65,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Place:
     """A configuration's place after a rung."""
 
     examples: int
@@ -99,7 +99,7 @@ class Runner:
 class Race:
     """How far a race is, as its trials tell."""
 
-    standings: dict[Configuration, Standing]
+    places: dict[Configuration, Place]
     """After the last rung that each took part in."""
     waiting: tuple[tuple[Configuration, int], ...]
     """Configurations and seeds that must be measured before the next decision."""
@@ -120,7 +120,7 @@ def run(
     ``sizes`` are the examples of the rungs, the last one all there are. Equal trials give an equal
     race, whenever and in whatever order they arrived.
     """
-    standings: dict[Configuration, Standing] = {}
+    places: dict[Configuration, Place] = {}
     alive = list(runners)
     for examples in sizes:
         waiting = tuple(
@@ -130,20 +130,20 @@ def run(
             if seed not in runner.lost and runner.at(seed, examples) is None
         )
         if waiting:
-            return Race(standings, waiting, examples)
+            return Race(places, waiting, examples)
         paired = _paired(alive, seeds, examples, objectives, outcomes)
         if paired is None:
-            return Race(standings, (), examples)
-        found = _standings(paired, examples, sizes[-1], rules)
-        standings |= found
-        if all(standing.verdict != "open" for standing in found.values()):
-            return Race(standings, (), examples)
-        left = {name for name, standing in found.items() if standing.verdict != "out"}
+            return Race(places, (), examples)
+        found = _places(paired, examples, sizes[-1], rules)
+        places |= found
+        if all(place.verdict != "open" for place in found.values()):
+            return Race(places, (), examples)
+        left = {name for name, place in found.items() if place.verdict != "out"}
         alive = [runner for runner in alive if runner.configuration in left]
-    return Race(standings, (), sizes[-1])
+    return Race(places, (), sizes[-1])
 
 
-def configuration(point: Point) -> Configuration:
+def configuration(point: Point | SeedGroup) -> Configuration:
     """What a point is compared as, over all its seeds."""
     return point.method, point.hyperparameters_json, point.keep_ratio, point.schedule
 
@@ -200,16 +200,11 @@ def _paired(
     return pair(chosen, outcomes, objectives) if chosen else None
 
 
-def _standings(
-    paired: Paired, examples: int, total: int, rules: Rules
-) -> dict[Configuration, Standing]:
+def _places(paired: Paired, examples: int, total: int, rules: Rules) -> dict[Configuration, Place]:
     """Everybody's place; configurations without a seed or a real cost are out."""
-    each = [(c.method, c.hyperparameters_json, c.keep_ratio, c.schedule) for c in paired.left_out]
-    found = {name: Standing(examples, 0.0, "out", for_sure=True) for name in each}
-    names = [
-        (c.method, c.hyperparameters_json, c.keep_ratio, c.schedule) for c in paired.configurations
-    ]
-    found |= {name: Standing(examples, 0.0, "out", for_sure=True) for name in names}
+    everybody = (*paired.left_out, *paired.configurations)
+    found = {configuration(each): Place(examples, 0.0, "out", for_sure=True) for each in everybody}
+    names = [configuration(each) for each in paired.configurations]
     members = competitors(paired)
     costs_PK = oriented_costs(paired, members)
     shared = _front(paired, examples)
@@ -222,7 +217,7 @@ def _standings(
         rival, sure = int(hopeless_P[row]), hopeless_P[row] >= 0
         if not sure:
             rival = _rival(row, costs_PK, merit_PR, alive_P) if not alive_P[row] else -1
-        found[names[index]] = Standing(
+        found[names[index]] = Place(
             examples,
             float(probability_P[row]),
             verdict_of(float(probability_P[row]), rules.confidence) if alive_P[row] else "out",

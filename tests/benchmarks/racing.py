@@ -156,7 +156,7 @@ def measure(
         for seed in range(seeds):
             rules = Rules(search.epsilon, search.confidence, seed)
             race, evaluated = replay(turned, sizes, batch_size, rules)
-            found = {n for n, s in race.standings.items() if s.probability > 0.5}
+            found = {n for n, s in race.places.items() if s.probability > 0.5}
             spent.append(evaluated)
             missed.append(len(sure - found))
             wrong.append(len(found & never))

@@ -75,13 +75,13 @@ class Played:
         return self.evaluated[f"m{index}", 0]
 
     def verdict(self, index: int) -> str:
-        return self._standing(index).verdict
+        return self._place(index).verdict
 
     def rival(self, index: int) -> Configuration | None:
-        return self._standing(index).rival
+        return self._place(index).rival
 
-    def _standing(self, index: int) -> racing.Standing:
-        return self.race.standings[configuration(self.points[f"m{index}", 0])]
+    def _place(self, index: int) -> racing.Place:
+        return self.race.places[configuration(self.points[f"m{index}", 0])]
 
 
 def shares(*means: float, seeds: int = 2, random_seed: int = 0) -> Floats:
@@ -130,8 +130,8 @@ def test_what_cannot_reach_a_cheaper_one_any_more_stops_for_sure() -> None:
     """A rival that has everything right and costs less, measured whole by an earlier sweep."""
     values = np.stack([np.ones((1, 64)), np.r_[0.0, np.ones(63)][None]])
     played = Played(values, [0.2, 0.5], rules=Rules(confidence=0.9999), whole=[0])
-    standing = played.race.standings[configuration(played.points["m1", 0])]
-    assert (standing.verdict, standing.for_sure) == ("out", True)
+    place = played.race.places[configuration(played.points["m1", 0])]
+    assert (place.verdict, place.for_sure) == ("out", True)
     assert played.examples(1) == SIZES[0]
 
 
@@ -140,7 +140,7 @@ def test_a_seed_that_failed_is_not_waited_for() -> None:
     race = racing.run([runner], [0, 1], SIZES, QUALITY_AND_FLOPS, {}, Rules())
     assert race.waiting == ((runner.configuration, 1),)
     runner.lost.add(1)
-    assert racing.run([runner], [0, 1], SIZES, QUALITY_AND_FLOPS, {}, Rules()).standings == {}
+    assert racing.run([runner], [0, 1], SIZES, QUALITY_AND_FLOPS, {}, Rules()).places == {}
 
 
 @given(
@@ -171,7 +171,7 @@ def test_the_order_in_which_results_arrive_changes_nothing(order: int) -> None:
     values, costs = shares(0.9, 0.85, 0.5, 0.6, 0.2), [0.5, 0.3, 0.3, 0.2, 0.1]
     first, other = Played(values, costs), Played(values, costs, order=1 + order)
     assert first.evaluated == other.evaluated
-    assert first.race.standings == other.race.standings
+    assert first.race.places == other.race.places
 
 
 @pytest.mark.parametrize("changed", [{"epsilon": 0.2}, {"confidence": 0.6}])
