@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 
-from dashboards.app.comparison import Comparison, compare
+from dashboards.app import example_view
+from dashboards.app.comparison import compare
 from dashboards.app.configurations import Configurations, is_baseline
-from dashboards.app.maps import image, step_map
-from dashboards.app.parts import chooser, labelled, note, number, quality, share, table
-from dashboards.app.seen import Provenance, Seen, Step
+from dashboards.app.parts import chooser, labelled, note
+from dashboards.app.seen import Provenance, Seen
 from dashboards.app.shelf import Shelf
 from store.frontiers.frontier import SeedGroup
 
@@ -23,10 +21,14 @@ _NO_PROVENANCE: Final = (
     "This dashboard was started without models: open it with paretoken ui to see the example and "
     "the tokens that were kept."
 )
+_WHERE: Final = (State("sweep", "value"), State("workload", "value"))
+_TWO: Final = (Input("first", "value"), Input("second", "value"))
 
 
 class ExamplesPage:
     """A list of examples beside what was seen of the chosen one."""
+
+    title: ClassVar[str] = "Examples"
 
     def __init__(self, shelf: Shelf, provenance: Provenance | None) -> None:
         self._shelf = shelf
@@ -71,8 +73,11 @@ class ExamplesPage:
 
     def register(self, app: Dash) -> None:
         """Connect the page."""
-        where = [State("sweep", "value"), State("workload", "value")]
-        two = [Input("first", "value"), Input("second", "value")]
+        self._connect_two(app)
+        self._connect_one(app)
+
+    def _connect_two(self, app: Dash) -> None:
+        """Which configurations are compared, and the list of examples."""
         app.callback(
             Output("first", "options"),
             Output("first", "value"),
@@ -80,7 +85,7 @@ class ExamplesPage:
             Output("second", "value"),
             Input("columns-key", "data"),
             Input("view", "value"),
-            *where,
+            *_WHERE,
             State("point", "data"),
             State("other", "data"),
         )(self.choices)
@@ -90,18 +95,21 @@ class ExamplesPage:
             Output("seed", "options"),
             Output("seed", "value"),
             Output("example", "data"),
-            *two,
+            *_TWO,
             Input("kind", "value"),
-            *where,
+            *_WHERE,
             State("seed", "value"),
             State("example", "data"),
         )(self.compared)
         app.callback(
             Output("point", "data", allow_duplicate=True),
             Output("other", "data", allow_duplicate=True),
-            *two,
+            *_TWO,
             prevent_initial_call=True,
         )(lambda first, second: (first or no_update, second or no_update))
+
+    def _connect_one(self, app: Dash) -> None:
+        """Which example is shown, and after which step."""
         app.callback(
             Output("example", "data", allow_duplicate=True),
             Input({"type": "example", "number": ALL}, "n_clicks"),
@@ -114,8 +122,8 @@ class ExamplesPage:
             Input("example", "data"),
             Input("seed", "value"),
             Input("step", "value"),
-            *(State(each.component_id, "value") for each in two),
-            *where,
+            *(State(each.component_id, "value") for each in _TWO),
+            *_WHERE,
         )(self.seen)
 
     def choices(
@@ -126,8 +134,7 @@ class ExamplesPage:
             return (no_update,) * 4
         found = self._shelf.configurations(sweep, workload)
         options = [
-            {"label": _words(found, i), "value": group.trials[0]}
-            for i, group in enumerate(found.groups)
+            {"label": _words(found, group), "value": group.trials[0]} for group in found.groups
         ]
         baseline = next((i for i, each in enumerate(found.groups) if is_baseline(each)), 0)
         first = found.index.get(point or "", _typical(found))
@@ -156,8 +163,9 @@ class ExamplesPage:
         listed = both.where(kind)
         shown = example if example in listed else int(listed[0]) if len(listed) else None
         seeds = list(both.paired.seeds)
-        listing = _listing(both, listed[:_LISTED].tolist(), len(listed))
-        return _sentence(both), listing, seeds, seed if seed in seeds else seeds[0], shown
+        listing = example_view.listing(both, listed[:_LISTED].tolist(), len(listed))
+        said = example_view.sentence(both)
+        return said, listing, seeds, seed if seed in seeds else seeds[0], shown
 
     def seen(
         self,
@@ -177,13 +185,14 @@ class ExamplesPage:
             return note(_NO_PROVENANCE), [], None
         configurations = self._shelf.configurations(sweep, workload)
         sides = [self._side(group, seed, example) for group in found]
-        names = _steps(sides)
+        names = example_view.steps_of(sides)
         chosen = step if step in names else next(reversed(names), None)
         drawn = [
-            _drawn(_words(configurations, configurations.index[group.trials[0]]), side, chosen)
+            example_view.drawn(_words(configurations, group), side, chosen)
             for group, side in zip(found, sides, strict=True)
         ]
-        return [_inputs(example, sides), html.Div(drawn, className="halves")], names, chosen
+        heading = example_view.heading(example, sides)
+        return [heading, html.Div(drawn, className="halves")], names, chosen
 
     def _side(self, group: SeedGroup, seed: int, example: int) -> Seen | str:
         """What it saw, or why that cannot be shown."""
@@ -211,12 +220,6 @@ def _steps_field() -> html.Fieldset:
     return html.Fieldset([html.Legend("Tokens left after"), control])
 
 
-def _steps(sides: Sequence[Seen | str]) -> list[str]:
-    """Names of the steps of either side, each once."""
-    seen = (side for side in sides if isinstance(side, Seen))
-    return list(dict.fromkeys(step.name for side in seen for step in side.steps))
-
-
 def _typical(found: Configurations) -> int:
     """The cheapest on the frontier that is no baseline: compression that one can see."""
     best = [i for i, on in enumerate(found.on_frontier) if on and not is_baseline(found.groups[i])]
@@ -224,92 +227,6 @@ def _typical(found: Configurations) -> int:
     return ranked[len(ranked) // 2] if ranked else 0
 
 
-def _words(found: Configurations, i: int) -> str:
-    group = found.groups[i]
-    return f"{found.labels[i]}, keep {group.keep_label}, {group.schedule}"
-
-
-def _sentence(both: Comparison) -> str:
-    direction = both.paired.direction
-    worse, better, equal = (len(both.where(kind)) for kind in ("worse", "better", "equal"))
-    low, high = both.interval
-    means = [quality(float(mean), direction) for mean in both.paired.means[:2]]
-    ends = f"{quality(low, direction)} to {quality(high, direction)}"
-    return (
-        f"{means[0]} against {means[1]}: difference {quality(both.difference, direction)} "
-        f"(95 % interval {ends}). Worse on {worse} examples, better on {better}, equal on {equal}."
-    )
-
-
-def _listing(both: Comparison, examples: Sequence[int], total: int) -> Any:
-    if not examples:
-        return note("No example.")
-    rows = [
-        [
-            html.Button(f"{e}", id={"type": "example", "number": e}, className="link"),
-            *(number(float(outcome)) for outcome in both.outcomes_2E[:, e]),
-            f"{both.gains_E[e]:+.3g}",
-        ]
-        for e in examples
-    ]
-    more = f" (the first {len(examples)})" if total > len(examples) else ""
-    head = ["Example", "this", "other", "gain"]
-    return table(head, rows, f"{total} examples{more}: mean outcome over seeds")
-
-
-def _inputs(example: int, sides: Sequence[Seen | str]) -> html.Div:
-    known = next((side for side in sides if isinstance(side, Seen)), None)
-    facts = known.inputs if known else {}
-    said = "; ".join(f"{name}: {_plain(value)}" for name, value in facts.items())
-    return html.Div([html.H2(f"Example {example}"), html.P(said, className="sub")])
-
-
-def _drawn(words: str, side: Seen | str, step: str | None) -> html.Section:
-    if isinstance(side, str):
-        return html.Section([html.H3(words), note(side)], className="half")
-    chosen = _at(side, step)
-    maps = step_map(side, chosen) if chosen else _untouched(side)
-    said = _left(chosen) if chosen else "keeps every token"
-    return html.Section(
-        [
-            html.H3(words),
-            html.P(f"gives {_plain(side.answer)}; outcome {side.outcome:.4g}", className="sub"),
-            html.P([said, f". {side.remark}" if side.remark else ""], className="sub"),
-            html.Div(maps, className="maps"),
-        ],
-        className="half",
-    )
-
-
-def _left(step: Step) -> str:
-    total = len(step.shares_N)
-    if step.num_out is None:
-        return f"on average over heads, {share(step.kept)} of {total} tokens are held"
-    dropped = sum(share_of == 0 for share_of in step.shares_N)
-    return f"{step.num_out} tokens left of {total}, {dropped or 'none'} dropped"
-
-
-def _at(side: Seen, step: str | None) -> Step | None:
-    named = {each.name: each for each in side.steps}
-    return named.get(step or "", side.steps[-1] if side.steps else None)
-
-
-def _untouched(side: Seen) -> list[Any]:
-    if side.pictures:
-        return [image(p.pixels_HW3, f"Image {n}") for n, p in enumerate(side.pictures, 1)]
-    return [html.P([html.Span(w, className="token whole") for w in side.words], className="tokens")]
-
-
-def _plain(value: Any) -> str:
-    """A JSON value in few words: rounded, and of a distribution only the largest."""
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    if isinstance(value, dict):
-        return ", ".join(
-            f"{name} {_plain(each)}" for name, each in value.items() if _is_short(each)
-        )
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _is_short(value: Any) -> bool:
-    return not isinstance(value, list | dict) or len(value) <= 4
+def _words(found: Configurations, group: SeedGroup) -> str:
+    label = found.labels[found.index[group.trials[0]]]
+    return f"{label}, keep {group.keep_label}, {group.schedule}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
 
 from dash import Dash, Input, Output
 
@@ -16,7 +15,7 @@ from dashboards.app.progress_page import ProgressPage
 from dashboards.app.seen import Provenance
 from dashboards.app.serving_page import ServingPage
 from dashboards.app.shelf import Shelf
-from dashboards.app.shell import Navigation, shell
+from dashboards.app.shell import Navigation, Page, shell
 from store.repository import Store
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -37,13 +36,15 @@ def build_dashboard(
     for a URL that cannot be a store.
     """
     shelf = Shelf(Store(store_url))
-    pages: dict[str, Any] = {
-        "progress": ProgressPage(shelf),
-        "frontier": FrontierPage(shelf),
-        "methods": MethodsPage(shelf),
-        "examples": ExamplesPage(shelf, provenance),
-        "serving": ServingPage(store_url, serve_url),
-    }
+    pages: tuple[Page, ...] = (
+        ProgressPage(shelf),
+        FrontierPage(shelf),
+        MethodsPage(shelf),
+        ExamplesPage(shelf, provenance),
+        ServingPage(store_url, serve_url),
+    )
+    named = {page.title.lower(): page for page in pages}
+    views = {name: page.title for name, page in named.items()}
     app = Dash(
         "paretoken",
         title="Paretoken",
@@ -54,11 +55,13 @@ def build_dashboard(
         requests_pathname_prefix=prefix,
         routes_pathname_prefix=prefix,
     )
-    app.layout = shell(mlflow_url)
+    app.layout = shell(views, mlflow_url)
     app.callback(Output("page", "children"), Input("view", "value"))(
-        lambda view: pages[view].layout() if view in pages else ""
+        lambda view: named[view].layout() if view in named else ""
     )
-    for part in (Navigation(shelf), PointPanel(shelf, serve_url), *pages.values()):
-        part.register(app)
+    Navigation(shelf, views).register(app)
+    PointPanel(shelf, serve_url).register(app)
+    for page in pages:
+        page.register(app)
     threading.Thread(target=shelf.warm, daemon=True).start()
     return app

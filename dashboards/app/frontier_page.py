@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 
@@ -33,6 +33,8 @@ _LEGEND: Final = (
 
 class FrontierPage:
     """The figure with its controls, and what is on the frontier as a table."""
+
+    title: ClassVar[str] = "Frontier"
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
@@ -81,34 +83,7 @@ class FrontierPage:
             State("x", "value"),
             State("y", "value"),
         )(self.axes)
-        figure = [Input("columns", "data"), Input("odds", "data"), Input("shown", "value")]
-        limits = [
-            Input("x", "value"),
-            Input("y", "value"),
-            Input("largest", "value"),
-            Input("smallest", "value"),
-        ]
-        app.clientside_callback(
-            ClientsideFunction("figures", "frontier"),
-            Output("frontier", "figure"),
-            *figure,
-            *limits,
-            Input("frontier-options", "value"),
-            Input("point", "data"),
-        )
-        app.clientside_callback(
-            ClientsideFunction("figures", "verdict"),
-            Output("verdict", "children"),
-            figure[0],
-            figure[2],
-            *limits,
-        )
-        app.clientside_callback(
-            ClientsideFunction("controls", "clicked"),
-            Output("point", "data", allow_duplicate=True),
-            Input("frontier", "clickData"),
-            prevent_initial_call=True,
-        )
+        _connect_figure(app)
         app.callback(
             Output("frontier-table", "children"),
             Input("columns-key", "data"),
@@ -160,6 +135,38 @@ class FrontierPage:
     def choose(self, presses: list[int | None]) -> Any:
         """The trial whose button was pressed."""
         return ctx.triggered_id["trial"] if any(presses) else no_update
+
+
+def _connect_figure(app: Dash) -> None:
+    """What the browser does by itself."""
+    figure = [Input("columns", "data"), Input("odds", "data"), Input("shown", "value")]
+    limits = [
+        Input("x", "value"),
+        Input("y", "value"),
+        Input("largest", "value"),
+        Input("smallest", "value"),
+    ]
+    app.clientside_callback(
+        ClientsideFunction("figures", "frontier"),
+        Output("frontier", "figure"),
+        *figure,
+        *limits,
+        Input("frontier-options", "value"),
+        Input("point", "data"),
+    )
+    app.clientside_callback(
+        ClientsideFunction("figures", "verdict"),
+        Output("verdict", "children"),
+        figure[0],
+        figure[2],
+        *limits,
+    )
+    app.clientside_callback(
+        ClientsideFunction("controls", "clicked"),
+        Output("point", "data", allow_duplicate=True),
+        Input("frontier", "clickData"),
+        prevent_initial_call=True,
+    )
 
 
 def _costs(found: Configurations, shown: Sequence[int]) -> list[str]:

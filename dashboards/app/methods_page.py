@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 
@@ -20,6 +20,8 @@ _LEGEND = (
 
 class MethodsPage:
     """Two figures that the browser draws, and a table."""
+
+    title: ClassVar[str] = "Methods"
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf

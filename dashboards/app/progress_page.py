@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import urlencode
 
 from dash import Dash, Input, Output, State, html
@@ -24,6 +24,8 @@ _FAILURES: Final = 30
 
 class ProgressPage:
     """Read anew at every tick; nothing is kept but the beats."""
+
+    title: ClassVar[str] = "Progress"
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from dash import Dash, Input, Output, dcc, html
 
@@ -24,6 +24,8 @@ _LEGEND: Final = (
 
 class ServingPage:
     """Asked anew at every tick, of one server."""
+
+    title: ClassVar[str] = "Serving"
 
     def __init__(self, store_url: str, server: str | None) -> None:
         self._ledger = Ledger(store_url)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Final, Protocol
 from urllib.parse import parse_qs
 
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
@@ -13,20 +13,30 @@ from flask import Response, request
 from dashboards.app.parts import chooser, labelled
 from dashboards.app.shelf import Shelf
 
-VIEWS: Final = {
-    "progress": "Progress",
-    "frontier": "Frontier",
-    "methods": "Methods",
-    "examples": "Examples",
-    "serving": "Serving",
-}
+_FIRST: Final = "frontier"
+"""The view that an address without one opens."""
 _NOTHING: Final = b"null"
 REFRESH_MS: Final = 3_000
 """How often a page asks whether the store has changed."""
 
 
-def shell(mlflow_url: str | None) -> html.Div:
-    """What is there before anything is known."""
+class Page(Protocol):
+    """What one view shows."""
+
+    title: ClassVar[str]
+    """In the row of views; in lower case its name in addresses."""
+
+    def layout(self) -> html.Div:
+        """What is there when the view is chosen."""
+        ...
+
+    def register(self, app: Dash) -> None:
+        """Connect its controls, whether it is shown or not."""
+        ...
+
+
+def shell(views: Mapping[str, str], mlflow_url: str | None) -> html.Div:
+    """What is there before anything is known; views are titles by name."""
     return html.Div(
         [
             dcc.Location(id="url", refresh=False),
@@ -39,14 +49,14 @@ def shell(mlflow_url: str | None) -> html.Div:
             dcc.Store(id="point"),
             dcc.Store(id="other"),
             html.A("Skip to the page", href="#page", className="skip"),
-            _header(mlflow_url),
+            _header(views, mlflow_url),
             html.Div([_sidebar(), html.Main(id="page", tabIndex="-1")], id="body"),
         ],
         id="app",
     )
 
 
-def _header(mlflow_url: str | None) -> html.Header:
+def _header(views: Mapping[str, str], mlflow_url: str | None) -> html.Header:
     link = html.A("MLflow", href=mlflow_url, target="_blank", className="out") if mlflow_url else ""
     return html.Header(
         [
@@ -54,11 +64,7 @@ def _header(mlflow_url: str | None) -> html.Header:
             labelled("Sweep", chooser("sweep")),
             labelled("Workload", chooser("workload")),
             html.Nav(
-                dcc.RadioItems(
-                    id="view",
-                    options=[{"label": text, "value": name} for name, text in VIEWS.items()],
-                    inline=True,
-                ),
+                dcc.RadioItems(id="view", options=words_of(views), inline=True),
                 **{"aria-label": "View"},
             ),
             html.Span(id="live", role="status"),
@@ -95,8 +101,9 @@ def _sidebar() -> html.Aside:
 class Navigation:
     """What happens when somebody chooses."""
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: Shelf, views: Iterable[str]) -> None:
         self._shelf = shelf
+        self._views = [*views]
 
     def register(self, app: Dash) -> None:
         """Connect the frame's controls."""
@@ -126,7 +133,8 @@ class Navigation:
         for name, answer in (("columns", self.columns), ("odds", self.odds)):
             place = f"{app.config.routes_pathname_prefix}{name}"
             app.server.add_url_rule(place, name, self._answered(answer))
-        _connect_controls(app)
+        _connect_address(app)
+        _connect_methods(app)
 
     def arrive(self, search: str | None) -> tuple[Any, ...]:
         """Everything that the address asks for, or the latest sweep."""
@@ -137,7 +145,7 @@ class Navigation:
         sweep = asked.get("sweep") if asked.get("sweep") in names else latest
         workloads = self._shelf.workloads(sweep) if sweep else []
         workload = _one_of(workloads, asked.get("workload"))
-        view = _one_of([*VIEWS], asked.get("view")) if "view" in asked else "frontier"
+        view = _one_of(self._views, asked.get("view")) if "view" in asked else _FIRST
         return names, sweep, workloads, workload, view, asked.get("point"), asked.get("other")
 
     def change_sweep(self, sweep: str | None, workload: str | None) -> tuple[list[str], Any]:
@@ -182,11 +190,10 @@ class Navigation:
         return sweep is not None and workload in self._shelf.workloads(sweep)
 
 
-def _connect_controls(app: Dash) -> None:
-    """What the browser does by itself."""
-    controls = "controls"
+def _connect_address(app: Dash) -> None:
+    """Numbers are fetched, and the address kept, by the browser alone."""
     app.clientside_callback(
-        ClientsideFunction(controls, "fetched"),
+        ClientsideFunction("controls", "fetched"),
         Output("columns", "data"),
         Output("columns-key", "data"),
         Input("workload", "value"),
@@ -194,7 +201,20 @@ def _connect_controls(app: Dash) -> None:
         State("sweep", "value"),
     )
     app.clientside_callback(
-        ClientsideFunction(controls, "options"),
+        ClientsideFunction("controls", "remember"),
+        Output("app", "data-view"),
+        Input("sweep", "value"),
+        Input("workload", "value"),
+        Input("view", "value"),
+        Input("point", "data"),
+        Input("other", "data"),
+    )
+
+
+def _connect_methods(app: Dash) -> None:
+    """So are the methods listed and chosen."""
+    app.clientside_callback(
+        ClientsideFunction("controls", "options"),
         Output("families", "options"),
         Output("families", "value"),
         Output("shown", "options"),
@@ -205,7 +225,7 @@ def _connect_controls(app: Dash) -> None:
         State("families", "value"),
     )
     app.clientside_callback(
-        ClientsideFunction(controls, "choose"),
+        ClientsideFunction("controls", "choose"),
         Output("shown", "value", allow_duplicate=True),
         Output("families", "value", allow_duplicate=True),
         Input("families", "value"),
@@ -215,15 +235,6 @@ def _connect_controls(app: Dash) -> None:
         State("columns", "data"),
         State("shown", "value"),
         prevent_initial_call=True,
-    )
-    app.clientside_callback(
-        ClientsideFunction(controls, "remember"),
-        Output("app", "data-view"),
-        Input("sweep", "value"),
-        Input("workload", "value"),
-        Input("view", "value"),
-        Input("point", "data"),
-        Input("other", "data"),
     )
 
 
