@@ -3,7 +3,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,6 +17,7 @@ from dashboards.rows import rows_of
 from store.frontiers.frontier import Objectives
 from store.records import Point
 from tests.dashboards.examples import KEEPS, OBJECTIVES, point, sweep
+from tests.dashboards.helpers import imported_with
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
@@ -121,11 +121,5 @@ def test_a_sweep_without_finished_trials_has_no_figure(tmp_path: Path) -> None:
 
 
 def test_nothing_heavy_is_imported_before_a_figure_is_written() -> None:
-    script = (
-        "import sys, dashboards.figures;"
-        "print([m for m in ('matplotlib', 'plotly', 'mlflow', 'torch', 'ray') if m in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    heavy = ("matplotlib", "plotly", "mlflow", "torch", "ray")
+    assert imported_with("dashboards.figures", heavy) == "[]"

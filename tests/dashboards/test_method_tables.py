@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
-import subprocess
-import sys
 from typing import Any
 
 import pytest
-from rich.console import Console, RenderableType
 
 from dashboards import method_tables
+from tests.dashboards.helpers import imported_with, text
 
 FIDELITY = {
     "equation": "alg. 1",
@@ -71,12 +68,6 @@ def planned(number: int) -> dict[str, Any]:
         fidelity=None,
         measured=[],
     )
-
-
-def text(renderable: RenderableType, width: int) -> str:
-    console = Console(record=True, width=width, file=io.StringIO(), color_system=None)
-    console.print(renderable)
-    return console.export_text()
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -180,11 +171,4 @@ def test_a_press_says_what_it_does_and_that_it_only_masks() -> None:
 
 
 def test_the_tables_import_nothing_heavy() -> None:
-    heavy = ("torch", "pydantic", "yaml")
-    script = (
-        f"import sys, dashboards.method_tables; print([m for m in {heavy} if m in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    assert imported_with("dashboards.method_tables", ("torch", "pydantic", "yaml")) == "[]"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from dashboards import drill_down_tables, question_tables
 from store.frontiers.bootstrap import Bootstrap
@@ -23,6 +22,7 @@ from store.questions.asked import (
     RankQuestion,
 )
 from store.repository import Store
+from tests.dashboards.helpers import text
 from tests.store.asked import record
 
 QUICK = Bootstrap(resamples=100)
@@ -47,23 +47,21 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         yield opened
 
 
-def text(store: Store, name: str, width: int = 160) -> str:
+def printed(store: Store, name: str, width: int = 160) -> str:
     question, page = PAGES[name]
-    console = Console(record=True, width=width, file=io.StringIO(), color_system=None)
-    console.print(page(ask(store, "asked", question)))
-    return console.export_text()
+    return text(page(ask(store, "asked", question)), width)
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 @pytest.mark.parametrize("name", PAGES)
 def test_answers_fit_the_terminal_and_nothing_is_cut(store: Store, name: str, width: int) -> None:
-    lines = text(store, name, width).splitlines()
+    lines = printed(store, name, width).splitlines()
     assert max(map(len, lines)) <= width
     assert not any("…" in line for line in lines)
 
 
 def test_the_frontier_says_who_is_in_and_who_is_open(store: Store) -> None:
-    shown = text(store, "frontier")
+    shown = printed(store, "frontier")
     assert "digits: " in shown
     assert "at 95% (60 examples, 2 seeds)" in shown
     assert "(60 examples in 6 clusters, 1 seed)" in shown
@@ -73,7 +71,7 @@ def test_the_frontier_says_who_is_in_and_who_is_open(store: Store) -> None:
 
 
 def test_an_answer_says_how_sure_it_is(store: Store) -> None:
-    shown = text(store, "within")
+    shown = printed(store, "within")
     assert "* tome" in shown
     assert "sure that it loses no more than 15%" in shown
     assert "with the choice counted in" in shown
@@ -82,12 +80,12 @@ def test_an_answer_says_how_sure_it_is(store: Store) -> None:
 
 
 def test_what_breaks_is_counted_and_listed(store: Store) -> None:
-    shown = text(store, "breaks")
+    shown = printed(store, "breaks")
     assert "broken by every configuration at a keep ratio" in shown
-    assert "tome@0.25 breaks 5 examples and repairs 0" in text(store, "changed")
+    assert "tome@0.25 breaks 5 examples and repairs 0" in printed(store, "changed")
 
 
 def test_methods_are_numbered_by_group(store: Store) -> None:
-    lines = [line.split() for line in text(store, "rank").splitlines()]
+    lines = [line.split() for line in printed(store, "rank").splitlines()]
     groups = {line[1]: line[0] for line in lines if len(line) > 2 and line[1] in ("tome", "random")}
     assert groups == {"tome": "1", "random": "2"}

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import io
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from dashboards import tables
 from dashboards.rows import Row, rows_of
@@ -17,13 +14,8 @@ from store.repository import Store
 from sweeps.plan import Impossible, Plan, PlannedTrial
 from sweeps.trial import FailureKind
 from tests.dashboards.examples import OBJECTIVES, point, sweep
+from tests.dashboards.helpers import imported_with, text
 from tests.store.examples import begin, failed, finished, spec
-
-
-def text(renderable: RenderableType, width: int = 120) -> str:
-    console = Console(record=True, width=width, file=io.StringIO(), color_system=None)
-    console.print(renderable)
-    return console.export_text()
 
 
 @pytest.fixture(scope="module")
@@ -165,8 +157,4 @@ def test_nothing_is_said_in_words(table: RenderableType, sentence: str) -> None:
 
 def test_tables_import_nothing_heavy() -> None:
     heavy = ("torch", "ray", "mlflow", "matplotlib", "plotly", "numpy", "pydantic", "sqlalchemy")
-    script = f"import sys, dashboards.tables; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    assert imported_with("dashboards.tables", heavy) == "[]"

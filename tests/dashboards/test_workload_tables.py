@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import pytest
-from rich.console import Console, RenderableType
 
 from dashboards import workload_tables
+from tests.dashboards.helpers import text
 
 COMMON = ["num_examples", "batch_size"]
-
-
-def text(renderable: RenderableType, width: int) -> str:
-    console = Console(record=True, width=width, file=io.StringIO(), color_system=None)
-    console.print(renderable)
-    return console.export_text()
 
 
 def task(**changes: Any) -> dict[str, Any]:
