@@ -88,6 +88,13 @@ class KeyFile:
         except ValidationError:
             raise ValueError(f"{self._path} is not a file of API keys") from None
 
+    def require(self) -> None:
+        """Raise ValueError where there are no keys: nobody could come in."""
+        if not self.read():
+            raise ValueError(
+                f"there are no API keys in {self._path}; make one with `paretoken keys add TENANT`"
+            )
+
     def add(self, tenant: str, per_minute: int, level: ServiceLevel = UNPROMISED) -> str:
         """A new key, which nobody can read again later. Raises ValueError for a bad name."""
         secret = PREFIX + secrets.token_urlsafe(32)

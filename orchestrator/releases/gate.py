@@ -25,7 +25,7 @@ from orchestrator.measurement.trial import build_task, compressed, warm_backbone
 from orchestrator.serving.agreement import equal
 from orchestrator.serving.engine import Engine
 from orchestrator.serving.gate import require_current
-from orchestrator.serving.messages import Answer
+from orchestrator.serving.messages import PROBE, Answer
 from orchestrator.serving.points import point_name
 from store.releases.release import Configuration, Release
 from store.repository import Store
@@ -106,7 +106,7 @@ class Gate:
     def golden(self) -> dict[str, Any]:
         """Of every trial, its answer to the task's first example."""
         trials = [c.trial for c in self.release.configurations]
-        answers = {trial: self.engine.predict(trial, {"example": 0}) for trial in trials}
+        answers = {trial: self.engine.predict(trial, PROBE) for trial in trials}
         return {trial: a.output for trial, a in answers.items() if isinstance(a, Answer)}
 
     def _outcomes(self, configuration: Configuration) -> NDArray[np.float64]:

@@ -10,10 +10,10 @@ from typing import Any, Literal
 from torch import Tensor
 
 from methods.backbones.base import Compression, VacuousCompressionError
-from methods.base import InfeasibleError
 from orchestrator.serving.messages import Continuation, Ending, Event, Piece, Refusal
 from orchestrator.serving.reader import Fed, Reader
 from orchestrator.serving.stops import Stops
+from orchestrator.serving.unanswerable import UNANSWERABLE, refusal_of
 
 Compressed = tuple[Any, Compression]
 """A handle on a model that is compressed, and what happens to it."""
@@ -74,14 +74,10 @@ class Completion:
             with at_work() as (model, compression), model.heard(self._hear):
                 fed.run(model, most)
                 self._is_over = True
-        except VacuousCompressionError:
-            if not self._is_over:
-                return Refusal("this configuration has nothing to compress in this prompt")
+        except UNANSWERABLE as error:
+            if not (self._is_over and isinstance(error, VacuousCompressionError)):
+                return refusal_of(error)
             is_compressed = False
-        except FloatingPointError:
-            return Refusal("the model's numbers overflow on this prompt")
-        except InfeasibleError as error:
-            return Refusal(str(error))
         return self._ending(fed, compression, is_compressed)
 
     def _ending(self, fed: Fed, compression: Compression, is_compressed: bool) -> Ending:

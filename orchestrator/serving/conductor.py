@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from orchestrator.serving.agreement import equal
 from orchestrator.serving.judging import verdict
-from orchestrator.serving.messages import Answer, Refusal
+from orchestrator.serving.messages import PROBE, Answer, Refusal
 from orchestrator.serving.plan import UNRELEASED, Plan, Served
 from orchestrator.serving.shelf import Shelf
 from orchestrator.serving.tally import Tally
@@ -130,7 +130,7 @@ class Conductor:
             if before is None:
                 raise
             trial = before.active.release.configurations[0].trial
-            await asyncio.wait_for(self._models.predict(trial, {"example": 0}), LOADING_SECONDS)
+            await asyncio.wait_for(self._models.predict(trial, PROBE), LOADING_SECONDS)
             new = [number for number in plan.numbers if number not in before.loaded_numbers]
             return {new[-1]: f"did not load within {LOADING_SECONDS:.0f} s"}
 
@@ -149,7 +149,7 @@ class Conductor:
     async def _golden_problem(self, served: Served) -> str | None:
         golden = await asyncio.to_thread(self._shelf.golden, served.number)
         for trial, expected in golden.items():
-            answer = await self._models.predict(trial, {"example": 0})
+            answer = await self._models.predict(trial, PROBE)
             if isinstance(answer, Refusal):
                 return f"{trial} refuses its golden example: {answer.reason}"
             if not equal(answer.output, expected):

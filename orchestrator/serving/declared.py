@@ -42,7 +42,7 @@ def app(args: Mapping[str, Any]) -> serve.Application:
     declared = Declared.model_validate(args)
     url = declared.store or default_url()
     keys = keys_file(url) if declared.require_keys else None
-    if keys is not None and not KeyFile(keys).read():
-        raise ValueError(f"there are no API keys in {keys}: paretoken keys add TENANT")
+    if keys is not None:
+        KeyFile(keys).require()
     with Store(url) as store:
         return build_app(release_of(store, declared.sweep), url, keys, declared.level)

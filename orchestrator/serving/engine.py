@@ -17,16 +17,21 @@ from typing import Any
 
 import torch
 
-from methods.backbones.base import VacuousCompressionError
-from methods.base import InfeasibleError
 from orchestrator.serving.completion import Completion
-from orchestrator.serving.messages import Answer, Continuation, Event, Piece, Refusal, TextCard
-from orchestrator.serving.variants import Loaded, Outcome, Variant
+from orchestrator.serving.messages import (
+    PROBE,
+    Answer,
+    Continuation,
+    Event,
+    Piece,
+    Refusal,
+    TextCard,
+)
+from orchestrator.serving.unanswerable import UNANSWERABLE, refusal_of
+from orchestrator.serving.variants import Loaded, Variant
 from store.releases.release import Release
 from sweeps.trial import AnyWeights, TrialSpec
 
-PROBE = {"example": 0}
-"""Inputs of the forward pass that shows that a configuration works."""
 QUIET_SECONDS = 5.0
 """A model that answered this recently is not asked whether it is well."""
 MAX_ONGOING = 32
@@ -62,9 +67,10 @@ class Engine:
             batch = variant.task.batch_of(inputs)
         except ValueError as error:
             return Refusal(str(error))
-        outcome = _outcome(lambda: variant.answer(batch))
-        if isinstance(outcome, Refusal):
-            return outcome
+        try:
+            outcome = variant.answer(batch)
+        except UNANSWERABLE as error:
+            return refusal_of(error)
         variant.loaded.answered()
         return Answer(outcome.output, time.perf_counter() - started, outcome.tokens_kept)
 
@@ -151,15 +157,3 @@ def _complete(
         tell(Refusal("this configuration's model does not go on from prompts"))
         return
     Completion(variant.reader, continuation, tell, wanted).run(variant.at_work)
-
-
-def _outcome(answer: Callable[[], Outcome]) -> Outcome | Refusal:
-    """An outcome, or why these inputs have none."""
-    try:
-        return answer()
-    except VacuousCompressionError:
-        return Refusal("the inputs are too short: this configuration has nothing to compress")
-    except FloatingPointError:
-        return Refusal("the model's numbers overflow on these inputs")
-    except InfeasibleError as error:
-        return Refusal(str(error))

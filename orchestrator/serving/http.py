@@ -18,7 +18,7 @@ from orchestrator.serving.messages import AsyncAnalyst, AsyncEngine, Refusal
 from orchestrator.serving.observed import observation
 from orchestrator.serving.openai_http import OpenAIEndpoints
 from orchestrator.serving.points import documented_headers, headers_of
-from orchestrator.serving.refusals import HANDLERS, BodyLimit, InputsError
+from orchestrator.serving.refusals import HANDLERS, MAX_BODY_BYTES, BodyLimit, InputsError
 from orchestrator.serving.router import Router, Routing, Wish
 from orchestrator.serving.schemas import (
     Answers,
@@ -34,7 +34,6 @@ from orchestrator.serving.schemas import (
 from store.questions.asked import Question
 from store.releases.release import Release, Workload
 
-MAX_BODY_BYTES = 8 * 2**20
 HEALTH_SECONDS = 1.0
 """For so long an answer about health is good."""
 MAX_RESAMPLES = 5_000
@@ -50,14 +49,14 @@ def build_http(
     """
     auto = auto or Auto()
     auto.load.know(release)
-    router, engine = AutoRouter(Router(release), auto), Loaded(engine, auto.load)
+    router, loaded = AutoRouter(Router(release), auto), Loaded(engine, auto.load)
     api = FastAPI(
         title="Paretoken",
         description=f"The Pareto frontier of sweep `{release.sweep}`, chosen by budget.",
         version="1",
         redirect_slashes=False,
     )
-    endpoints = Endpoints(release, router, engine, analyst)
+    endpoints = Endpoints(release, router, loaded, analyst)
     api.add_api_route("/healthz", endpoints.health, responses=_problems(503))
     api.add_api_route("/v1/frontier", endpoints.frontier, responses=_problems(404, 422))
     api.add_api_route(
@@ -73,7 +72,7 @@ def build_http(
         methods=["POST"],
         responses=_problems(400, 404, 413, 422, 503),
     )
-    OpenAIEndpoints(release, router, engine).add_to(api)
+    OpenAIEndpoints(release, router, loaded).add_to(api)
     api.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     for error, handler in HANDLERS.items():
         api.add_exception_handler(error, handler)

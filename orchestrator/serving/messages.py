@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from store.questions.asked import Question
+
+PROBE: Final = {"example": 0}
+"""Inputs that every task has an answer to: they show that a configuration works."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from orchestrator.serving.messages import UnavailableError
 from orchestrator.serving.router import NothingFitsError, UnknownNameError, UnroutableError
 from orchestrator.serving.schemas import NearestBudget, Problem
 
+MAX_BODY_BYTES = 8 * 2**20
+"""A request with more is refused."""
 _MAX_MISTAKES = 5  # named in one answer
 _MAX_PIECE = 200  # characters of the caller's own words in an answer
 _MAX_DEPTH = 4  # steps into the request that a place names

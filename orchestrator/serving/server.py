@@ -66,10 +66,8 @@ class Address:
                 f"{HA_PROXY}=1 is for clusters, where it listens on all interfaces "
                 f"(docs/sizing.md); unset it"
             )
-        if self.keys is not None and not KeyFile(self.keys).read():
-            raise ValueError(
-                f"there are no API keys in {self.keys}; make one with `paretoken keys add TENANT`"
-            )
+        if self.keys is not None:
+            KeyFile(self.keys).require()
         if self.tls is not None:
             _require_certificate(self.tls)
 

@@ -28,15 +28,13 @@ from orchestrator.serving.observed import (
 )
 from orchestrator.serving.plan import Plan, Served
 from orchestrator.serving.points import POINT_HEADER, QUALITY_HEADER, RELEASE_HEADER
-from orchestrator.serving.refusals import problem
+from orchestrator.serving.refusals import MAX_BODY_BYTES, problem
 from orchestrator.serving.tally import Tally
 
 PATIENCE_SECONDS: Final = 10.0
 """So long a canary may take until it begins to answer."""
 MOST_BYTES: Final = 2**20
 """Of an answer that is compared."""
-MOST_BODY_BYTES: Final = 2**23
-"""Of a request that is kept to be asked again: more is refused anyway."""
 MOST_SHADOWS: Final = 4
 """Comparisons under way; more would take the models' time from those who wait for answers."""
 
@@ -247,10 +245,13 @@ def _signed(served: Served, send: Send) -> Send:
 
 
 async def _read(receive: Receive) -> list[Message]:
-    """A request's body up to :data:`MOST_BODY_BYTES`; what is left is still to be received."""
+    """A request's body up to :data:`MAX_BODY_BYTES`; what is left is still to be received.
+
+    More need not be kept to be asked again: it is refused anyway.
+    """
     messages = [await receive()]
     size = len(messages[0].get("body", b""))
-    while messages[-1].get("more_body") and size <= MOST_BODY_BYTES:
+    while messages[-1].get("more_body") and size <= MAX_BODY_BYTES:
         messages.append(await receive())
         size += len(messages[-1].get("body", b""))
     return messages

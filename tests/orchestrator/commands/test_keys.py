@@ -67,6 +67,14 @@ def test_a_broken_file_opens_no_door(tmp_path) -> None:
         Keyring(file).key_of("anything")
 
 
+def test_a_server_that_nobody_could_enter_is_refused(tmp_path) -> None:
+    keys = KeyFile(tmp_path / "api-keys.json")
+    with pytest.raises(ValueError, match=r"there are no API keys in .*paretoken keys add TENANT"):
+        keys.require()
+    keys.add("alice", per_minute=600)
+    keys.require()
+
+
 def test_keys_start_nothing_heavy() -> None:
     program = (
         "import sys, orchestrator.commands.keys, orchestrator.keys; "

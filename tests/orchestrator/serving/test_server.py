@@ -29,9 +29,9 @@ from orchestrator.keys import KeyFile, keys_file
 from orchestrator.measurement.trial import open_backbone
 from orchestrator.releases.freezing import chosen
 from orchestrator.serving import TLS, Address, Release, address_for, serve_sweep
-from orchestrator.serving.http import MAX_BODY_BYTES
 from orchestrator.serving.messages import Answer
 from orchestrator.serving.points import CONFIGURATION_HEADER, RELEASE_HEADER
+from orchestrator.serving.refusals import MAX_BODY_BYTES
 from store.questions.answers import ask
 from store.questions.asked import BestQuestion
 from store.releases.ledger import Ledger
