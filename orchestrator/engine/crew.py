@@ -7,16 +7,16 @@ import time
 from collections import deque
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from orchestrator.engine.breakdown import Breakdown
 from orchestrator.engine.dispatch import Affinity, affinity
-from orchestrator.engine.worker import Worker, failed, failed_timing, thread_environment
+from orchestrator.engine.worker import Worker, thread_environment
 from sweeps.timing import TimingResult, TimingSpec
-from sweeps.trial import FailureKind, Head, TrialResult, TrialSpec
+from sweeps.trial import Head, TrialResult, TrialSpec
 
 NODE_LABEL = "ray.io/node-id"
 ROOM_SECONDS = 10.0
@@ -59,11 +59,9 @@ class Job:
     alone: bool = False
     """Whether nothing else may run on its devices."""
 
-    def failures(
-        self, kind: FailureKind, error: str, started_at: datetime, seconds: float, worker: str
-    ) -> list[TrialResult]:
+    def failures(self, breakdown: Breakdown) -> list[TrialResult]:
         """Results without numbers."""
-        return [failed(each, kind, error, started_at, seconds, worker) for each in self.specs]
+        return [breakdown.of_trial(each) for each in self.specs]
 
 
 @dataclass(slots=True)
@@ -73,12 +71,9 @@ class LaneJob:
     specs: list[TimingSpec]
     ref: Any
 
-    def failures(
-        self, kind: FailureKind, error: str, started_at: datetime, seconds: float, worker: str
-    ) -> list[TimingResult]:
+    def failures(self, breakdown: Breakdown) -> list[TimingResult]:
         """Results without numbers."""
-        arguments = kind, error, started_at, seconds, worker
-        return [failed_timing(each, *arguments) for each in self.specs]
+        return [breakdown.of_timing(each) for each in self.specs]
 
 
 @dataclass(slots=True, eq=False)

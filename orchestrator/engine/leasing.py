@@ -11,8 +11,6 @@ is still free, and drops the rest.
 
 from __future__ import annotations
 
-import os
-import platform
 import threading
 import time
 from collections import Counter
@@ -24,6 +22,7 @@ from uuid import uuid4
 from sqlalchemy.exc import DBAPIError
 
 from orchestrator.engine import processes
+from orchestrator.measurement.provenance import process_name
 from store.database import OUTAGE_SECONDS
 from store.repository import Store
 from store.sql.leases import THE_TRIAL, Leases, Partner, Work
@@ -90,9 +89,8 @@ class Leasing:
     def __init__(self, store: Store, sweep: str) -> None:
         self._store, self._leases = store, Leases(store.url, OUTAGE_SECONDS)
         self._pulse = Leases(store.url)
-        host, pid = platform.node(), os.getpid()
         place, process = processes.place(), processes.process()
-        self._me = Partner(uuid4().hex, sweep, f"{host}:{pid}", place, process)
+        self._me = Partner(uuid4().hex, sweep, process_name(), place, process)
         self._watch = Watch()
         self._lock = threading.Lock()
         self._held: set[Work] = set()

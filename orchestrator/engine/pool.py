@@ -20,13 +20,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
+from orchestrator.engine.breakdown import Breakdown
 from orchestrator.engine.crew import Crew, Job, LaneJob, Resources, Seat, crew_size
 from orchestrator.engine.deaths import kind_of, reason_of
 from orchestrator.engine.dispatch import TrialQueue
@@ -406,10 +406,9 @@ class _Pool:
 
     def _fail(self, seat: Seat, kind: FailureKind, error: str) -> None:
         """End the running job's trials without numbers."""
-        seconds = seat.head_seconds
-        started_at = datetime.now(UTC) - timedelta(seconds=seconds)
+        breakdown = Breakdown(kind, error, seat.head_seconds, seat.name or "")
         job = seat.done()
-        self._take(seat, job, job.failures(kind, error, started_at, seconds, seat.name or ""))
+        self._take(seat, job, job.failures(breakdown))
 
     def _leave_out(self) -> None:
         """Work no longer on nodes that spoil everything."""

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import importlib
-import os
-import platform
 import sys
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import ray
 
+from orchestrator.engine.breakdown import Breakdown
 from orchestrator.measurement import device
+from orchestrator.measurement.provenance import process_name
 from sweeps.timing import TimingResult, TimingSpec
-from sweeps.trial import FailureKind, Head, TrialResult, TrialSpec, TrialState
+from sweeps.trial import Head, TrialResult, TrialSpec
 
 Runner = Callable[..., TrialResult]
 """From a trial, and a head where there is one, to its result; ``small_batches=True`` comes only
@@ -59,8 +57,7 @@ class Worker:
         """Import the runner; returns the worker's name, the devices that it computes on, and Ray's
         id of its node."""
         self._run: Runner = named(self._runner)
-        name = f"{platform.node()}:{os.getpid()}"
-        return name, device.devices(), ray.get_runtime_context().get_node_id()
+        return process_name(), device.devices(), ray.get_runtime_context().get_node_id()
 
     def run(
         self,
@@ -96,63 +93,16 @@ class Worker:
     def _run_one(
         self, spec: TrialSpec, head: Head | None, options: Mapping[str, bool]
     ) -> TrialResult:
-        started_at, started = datetime.now(UTC), time.perf_counter()
+        started = time.perf_counter()
         try:
             return self._run(spec, *([] if head is None else [head]), **options)
         except Exception as error:
-            summary = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
-            seconds = time.perf_counter() - started
-            worker = f"{platform.node()}:{os.getpid()}"
-            return failed(spec, FailureKind.BUG, summary, started_at, seconds, worker)
+            return Breakdown.by(error, time.perf_counter() - started).of_trial(spec)
 
     def _time_one(self, spec: TimingSpec) -> TimingResult:
-        started_at, started = datetime.now(UTC), time.perf_counter()
+        started = time.perf_counter()
         timer: Timer = named(self._timer)
         try:
             return replace(timer(spec), in_lane=True)
         except Exception as error:
-            summary = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
-            seconds = time.perf_counter() - started
-            worker = f"{platform.node()}:{os.getpid()}"
-            return failed_timing(spec, FailureKind.BUG, summary, started_at, seconds, worker)
-
-
-def failed_timing(
-    spec: TimingSpec,
-    failure: FailureKind,
-    error: str,
-    started_at: datetime,
-    seconds: float,
-    worker: str,
-) -> TimingResult:
-    """A timing without numbers."""
-    return TimingResult(
-        trial_id=spec.trial.id,
-        batch=spec.batch,
-        started_at=started_at,
-        seconds=seconds,
-        worker=worker,
-        device=worker.partition(":")[0],
-        failure=failure,
-        error=error,
-    )
-
-
-def failed(
-    spec: TrialSpec,
-    failure: FailureKind,
-    error: str,
-    started_at: datetime,
-    seconds: float,
-    worker: str,
-) -> TrialResult:
-    """A result without numbers."""
-    return TrialResult(
-        trial_id=spec.id,
-        state=TrialState.FAILED,
-        started_at=started_at,
-        seconds=seconds,
-        worker=worker,
-        failure=failure,
-        error=error,
-    )
+            return Breakdown.by(error, time.perf_counter() - started).of_timing(spec)

@@ -1,8 +1,9 @@
-"""Which code this is: the revision of the git checkout that it runs from."""
+"""Which code this is, by the revision of the git checkout that it runs from, and which process."""
 
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,11 @@ VARIABLE: Final = "PARETOKEN_REVISION"
 ROOT: Final = Path(str(methods.__file__)).parents[1]
 SOURCES: Final = ("methods", "sweeps", "store", "orchestrator", "dashboards", "constraints.txt")
 SECONDS: Final = 10
+
+
+def process_name() -> str:
+    """Node and process: what workers and drivers are called."""
+    return f"{platform.node()}:{os.getpid()}"
 
 
 @cache

@@ -6,8 +6,6 @@ notebook cannot.
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -23,6 +21,7 @@ from orchestrator.measurement import trial
 from orchestrator.measurement.energy import joules_of
 from orchestrator.measurement.failing import failure_of
 from orchestrator.measurement.latency import PairedLatency, measure_latency, percentile, seconds_of
+from orchestrator.measurement.provenance import process_name
 from orchestrator.measurement.surroundings import watched
 from sweeps.tasks.base import Task
 from sweeps.times import Times
@@ -51,7 +50,7 @@ def run_timing(spec: TimingSpec) -> TimingResult:
         batch=spec.batch,
         started_at=started_at,
         seconds=time.perf_counter() - started,
-        worker=f"{platform.node()}:{os.getpid()}",
+        worker=process_name(),
         device=trial.device_label(),
         environment=trial.environment(),
         **measured,

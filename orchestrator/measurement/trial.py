@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import platform
 import statistics
 import time
@@ -27,7 +26,7 @@ from methods.base import Method
 from methods.infeasible import MissingHereError
 from orchestrator.measurement.cost import Cost, measure_cost
 from orchestrator.measurement.failing import failure_of, free_memory, state_of, where_not_finite
-from orchestrator.measurement.provenance import revision
+from orchestrator.measurement.provenance import process_name, revision
 from sweeps.models import location, missing, unchanged
 from sweeps.tasks import registry as tasks_registry
 from sweeps.tasks.base import Task
@@ -81,7 +80,7 @@ def run_trial(
         trial_id=spec.id,
         started_at=started_at,
         seconds=time.perf_counter() - started,
-        worker=f"{platform.node()}:{os.getpid()}",
+        worker=process_name(),
         device=device_label(),
         environment=environment() | ({"small_batches": True} if small_batches else {}),
         **measured,

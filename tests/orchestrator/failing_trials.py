@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +15,7 @@ import torch
 from methods.infeasible import InfeasibleError
 from orchestrator.engine.remedies import NODE_FAULTS
 from orchestrator.measurement.failing import failure_of, state_of
+from orchestrator.measurement.provenance import process_name
 from sweeps.trial import Head, TrialResult, TrialSpec
 from tests.orchestrator import trials
 
@@ -84,7 +84,7 @@ def failed(spec: TrialSpec, error: Exception) -> TrialResult:
         state=state_of(found["failure"]),
         started_at=datetime.now(UTC),
         seconds=0.0,
-        worker=f"{platform.node()}:{os.getpid()}",
+        worker=process_name(),
         **found,
     )
 

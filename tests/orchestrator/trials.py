@@ -6,7 +6,6 @@ Workers import these functions by name, so this file imports little.
 from __future__ import annotations
 
 import os
-import platform
 import signal
 import time
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from methods.schedule import Uniform
+from orchestrator.measurement.provenance import process_name
 from sweeps.times import Times
 from sweeps.timing import TimingResult, TimingSpec
 from sweeps.trial import (
@@ -61,7 +61,7 @@ def result(
         state=TrialState.FINISHED,
         started_at=started_at,
         seconds=seconds,
-        worker=f"{platform.node()}:{os.getpid()}",
+        worker=process_name(),
         metrics=metrics(spec, outcomes),
         outcomes=outcomes,
     )
@@ -104,7 +104,7 @@ def timed(spec: TimingSpec) -> TimingResult:
         batch=spec.batch,
         started_at=started_at,
         seconds=time.perf_counter() - started,
-        worker=f"{platform.node()}:{os.getpid()}",
+        worker=process_name(),
         device="node/cpu",
         times=Times(latency=0.5, latency_low=0.4, latency_high=0.6, latency_pairs=9),
     )
