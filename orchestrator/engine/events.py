@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from typing import Any
 
 from sweeps.timing import TimingResult
 from sweeps.trial import TrialResult, TrialState
@@ -105,15 +106,15 @@ class PoolReport:
 
     def __add__(self, later: PoolReport) -> PoolReport:
         """Both runs as one; they followed each other, with equally many workers or fewer."""
-        mine, theirs = asdict(self), asdict(later)
-        joined = {name: mine[name] + theirs[name] for name in _COUNTS}
-        return PoolReport(
-            workers=max(self.workers, later.workers),
-            busy_seconds=self.busy_seconds | later.busy_seconds,
-            mirror_error=later.mirror_error,
-            interrupted=self.interrupted or later.interrupted,
-            **joined,
-        )
+        joined: dict[str, Any] = {
+            "workers": max(self.workers, later.workers),
+            "busy_seconds": self.busy_seconds | later.busy_seconds,
+            "mirror_error": later.mirror_error,
+            "interrupted": self.interrupted or later.interrupted,
+        }
+        counts = (each.name for each in fields(self) if each.name not in joined)
+        added = {name: getattr(self, name) + getattr(later, name) for name in counts}
+        return PoolReport(**joined, **added)
 
     def count(self, result: TrialResult) -> None:
         """Add a durable result."""
@@ -135,24 +136,3 @@ class PoolReport:
         else:
             self.timed += 1
             self.disturbed += bool(result.disturbed)
-
-
-_COUNTS = (
-    "start_seconds",
-    "seconds",
-    "lane_seconds",
-    "mirror_seconds",
-    "worker_seconds",
-    "finished",
-    "failed",
-    "infeasible",
-    "remedied",
-    "timed",
-    "disturbed",
-    "timings_failed",
-    "requeued",
-    "workers_lost",
-    "writers_lost",
-    "mirrored",
-)
-"""Fields of a report that add up over runs."""

@@ -1,7 +1,7 @@
 """Where a pool's trials come from while it runs: a search that looks at results and asks for more,
 beside other pools that run trials of the same plan.
 
-A grid that nobody else runs needs no feed: all its trials are known beforehand, and its own.
+:class:`NoFeed` is that of a pool on its own, whose trials are all known beforehand.
 """
 
 from __future__ import annotations
@@ -40,3 +40,29 @@ class Feed(Protocol):
     def due(self, specs: Sequence[TrialSpec]) -> Sequence[TrialSpec]:
         """Of claimed ones those that are still to be run here; asked as they are handed out."""
         ...
+
+
+class NoFeed:
+    """Nothing follows, and everything is the pool's own."""
+
+    width = 0
+
+    def after(self, result: TrialResult) -> Sequence[TrialSpec]:  # noqa: ARG002 - nothing follows
+        """Nothing."""
+        return ()
+
+    def heads(self, specs: Sequence[TrialSpec]) -> Mapping[str, Head]:  # noqa: ARG002
+        """None: every trial is whole."""
+        return {}
+
+    def claim(self, specs: Sequence[TrialSpec]) -> Sequence[TrialSpec]:
+        """All."""
+        return specs
+
+    def claim_timing(self, spec: TimingSpec) -> bool:  # noqa: ARG002 - whichever it is
+        """Ours."""
+        return True
+
+    def due(self, specs: Sequence[TrialSpec]) -> Sequence[TrialSpec]:
+        """All."""
+        return specs

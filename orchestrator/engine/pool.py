@@ -16,6 +16,7 @@ is kept out by the device's lock where it is another sweep
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -31,7 +32,7 @@ from orchestrator.engine.crew import Crew, Job, LaneJob, Resources, Seat, crew_s
 from orchestrator.engine.deaths import kind_of, reason_of
 from orchestrator.engine.dispatch import TrialQueue
 from orchestrator.engine.events import EventKind, OnEvent, PoolEvent, PoolReport
-from orchestrator.engine.feed import Feed
+from orchestrator.engine.feed import Feed, NoFeed
 from orchestrator.engine.interrupts import interrupts
 from orchestrator.engine.lane import Lane
 from orchestrator.engine.pace import Pace
@@ -93,19 +94,27 @@ def run_pool(
     if workers keep dying, or the last node with room is gone and none comes, and
     :class:`~orchestrator.engine.writer.RecordingError` if the writer keeps dying or cannot record.
     """
+    feed = feed or NoFeed()
     waiting = len({spec.id for spec in specs})
-    if waiting and feed is not None:
-        waiting = max(waiting, feed.width)
-    waiting = waiting or len(timings())
+    waiting = max(waiting, feed.width) if waiting else len(timings())
     if not waiting:
         return PoolReport(workers=0)
     size = crew_size(resources, waiting)
     staffing = staffing or WholeCluster(resources)
     crew = Crew(runner, timer, resources, min(size, staffing.workers(waiting)), python)
     recorder = Recorder(ledger, url)
-    queue = TrialQueue(specs) if feed is None else TrialQueue(specs, feed.claim)
-    pool = _Pool(queue, timings, crew, recorder, staffing, trial_timeout_s, max_seconds, feed)
-    return pool.run(on_event)
+    pool = _Pool(
+        TrialQueue(specs, feed.claim),
+        timings,
+        crew,
+        recorder,
+        staffing,
+        trial_timeout_s,
+        max_seconds,
+        feed,
+        on_event,
+    )
+    return pool.run()
 
 
 class _Pool:
@@ -120,10 +129,13 @@ class _Pool:
         staffing: Staffing,
         trial_timeout_s: float,
         max_seconds: float,
-        feed: Feed | None = None,
+        feed: Feed,
+        on_event: OnEvent,
     ) -> None:
         self._queue, self._crew, self._recorder = queue, crew, recorder
         self._timings, self._staffing, self._feed = timings, staffing, feed
+        self._on_event = on_event
+        self._interrupted = threading.Event()
         self._lane = Lane()
         self._timeout = trial_timeout_s
         self._last_start = time.monotonic() + max_seconds
@@ -136,8 +148,7 @@ class _Pool:
         self._waits = False
         self._told_at = -math.inf
 
-    def run(self, on_event: OnEvent) -> PoolReport:
-        self._on_event = on_event
+    def run(self) -> PoolReport:
         try:
             with interrupts() as self._interrupted:
                 self._report.start_seconds = _timed(self._start)
@@ -194,8 +205,8 @@ class _Pool:
         """One timing at a time on each device, and nothing besides."""
         if self._interrupted.is_set():
             return
-        timings = self._timings() if time.monotonic() < self._last_start else ()
-        self._lane = Lane(timings) if self._feed is None else Lane(timings, self._feed.claim_timing)
+        timings = self._timings() if self._in_time else ()
+        self._lane = Lane(timings, self._feed.claim_timing)
         if len(self._lane):
             self._tell(EventKind.LANE_OPENED, timings=len(self._lane))
         while not self._interrupted.is_set() and (self._may_time or self._crew.busy):
@@ -236,17 +247,20 @@ class _Pool:
 
     @property
     def _may_time(self) -> bool:
-        return len(self._lane) > 0 and time.monotonic() < self._last_start
+        return len(self._lane) > 0 and self._in_time
 
     @property
     def _goes_on(self) -> bool:
         """Whether something runs or may start, or a durable result may bring more."""
-        more_may_come = self._feed is not None and self._recorder.unrecorded > 0
-        return self._may_start or self._crew.busy or more_may_come
+        return self._may_start or self._crew.busy or self._recorder.unrecorded > 0
+
+    @property
+    def _in_time(self) -> bool:
+        return time.monotonic() < self._last_start
 
     @property
     def _may_start(self) -> bool:
-        return len(self._queue) > 0 and time.monotonic() < self._last_start
+        return len(self._queue) > 0 and self._in_time
 
     def _catch_up(self) -> None:
         while not self._interrupted.is_set() and self._recorder.mirror():
@@ -300,7 +314,7 @@ class _Pool:
 
     def _follow(self, result: TrialResult) -> None:
         """Queue what a durable result makes the feed ask for."""
-        if self._feed is not None and not self._interrupted.is_set():
+        if not self._interrupted.is_set():
             self._queue.add(self._feed.after(result))
 
     def _hand_out(self) -> None:
@@ -321,10 +335,9 @@ class _Pool:
         return self._queue.take(seat.held, others, size, horizon)
 
     def _give(self, seat: Seat, specs: list[TrialSpec]) -> None:
-        if self._feed is not None:
-            specs = list(self._feed.due(specs))
+        specs = list(self._feed.due(specs))
         if specs:
-            heads = self._feed.heads(specs) if self._feed is not None else None
+            heads = self._feed.heads(specs)
             small, alone = (
                 any(ask(spec.id) for spec in specs)
                 for ask in (self._remedies.small_batches, self._remedies.alone)

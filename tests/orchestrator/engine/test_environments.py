@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,14 @@ def test_two_runs_add_up():
     assert (both.workers, both.seconds, both.finished, both.failed) == (2, 4, 4, 1)
     assert both.utilisation == 3 / 8
     assert both.interrupted
+
+
+def test_every_count_of_two_runs_adds_up():
+    counts = {each.name: 1 for each in fields(PoolReport) if each.type in ("int", "float")}
+    both = PoolReport(**counts) + PoolReport(**counts)
+    assert {name: getattr(both, name) for name in counts} == {
+        name: 1 if name == "workers" else 2 for name in counts
+    }
 
 
 @pytest.mark.timeout(900)
