@@ -9,7 +9,7 @@ failed.
 Timings come when no trial is left, in the *measurement lane*: one at a time on each device, while
 the other workers of that device rest and MLflow is told nothing. What the driver does not command
 is kept out by the device's lock where it is another sweep
-(:mod:`orchestrator.measurement.device`); the rest is seen by the timing itself
+(:mod:`orchestrator.engine.device`); the rest is seen by the timing itself
 (:mod:`orchestrator.measurement.surroundings`).
 """
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import ray
 
+from orchestrator.engine import device
 from orchestrator.engine.breakdown import Breakdown
-from orchestrator.measurement import device
 from orchestrator.measurement.provenance import process_name
 from sweeps.timing import TimingResult, TimingSpec
 from sweeps.trial import Head, TrialResult, TrialSpec

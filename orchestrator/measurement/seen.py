@@ -22,7 +22,7 @@ from dashboards.app.seen import Picture, Seen, Step
 from methods.backbones.base import Backbone, Compression, watched_history
 from methods.infeasible import MissingHereError
 from methods.transform import TokenTransform
-from orchestrator.measurement.trial import build_method, build_task, compressed, warm_backbone
+from orchestrator.measurement.models import build_method, build_task, compressed, warm_backbone
 from store.repository import Store
 from sweeps.examples import inputs
 from sweeps.tasks._requests import only_row

@@ -17,8 +17,9 @@ import torch
 
 from methods.backbones.base import Backbone
 from methods.base import InfeasibleError
-from orchestrator.measurement import trial
+from orchestrator.measurement import models
 from orchestrator.measurement.energy import joules_of
+from orchestrator.measurement.environment import device_label, environment
 from orchestrator.measurement.failing import failure_of
 from orchestrator.measurement.latency import PairedLatency, measure_latency, percentile, seconds_of
 from orchestrator.measurement.provenance import process_name
@@ -51,8 +52,8 @@ def run_timing(spec: TimingSpec) -> TimingResult:
         started_at=started_at,
         seconds=time.perf_counter() - started,
         worker=process_name(),
-        device=trial.device_label(),
-        environment=trial.environment(),
+        device=device_label(),
+        environment=environment(),
         **measured,
     )
 
@@ -74,7 +75,7 @@ class _Runs:
 
     def variant(self) -> float:
         """Seconds of a compressed run."""
-        with trial.compressed(self.backbone, self.spec.trial) as compression:
+        with models.compressed(self.backbone, self.spec.trial) as compression:
             seconds = seconds_of(self._run, self.backbone.device)
         self.compressor.append((compression.seconds, seconds))
         return seconds
@@ -84,7 +85,7 @@ class _Runs:
 
 
 def _measured(spec: TimingSpec) -> dict[str, Any]:
-    backbone, task = trial.warm_backbone(spec.trial.backbone), trial.build_task(spec.trial)
+    backbone, task = models.warm_backbone(spec.trial.backbone), models.build_task(spec.trial)
     sample = task.cost_batch(backbone, spec.batch)
     if len(sample) != spec.batch != spec.trial.measure.batch:
         size = len(sample)

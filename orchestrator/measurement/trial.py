@@ -3,50 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import platform
 import statistics
 import time
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from functools import cache, lru_cache
-from importlib import metadata
-from importlib.util import find_spec
+from functools import cache
 from typing import Any
 
-import torch
-from transformers import AutoConfig
-from transformers.utils import logging as transformers_logging
-
-from methods import registry as methods_registry
 from methods.backbones.base import Backbone, Compression, watched_history
-from methods.backbones.registry import adapter_for
-from methods.base import Method
-from methods.infeasible import MissingHereError
 from orchestrator.measurement.cost import Cost, measure_cost
+from orchestrator.measurement.environment import device_label, environment
 from orchestrator.measurement.failing import failure_of, free_memory, state_of, where_not_finite
-from orchestrator.measurement.provenance import process_name, revision
-from sweeps.models import location, missing, unchanged
-from sweeps.tasks import registry as tasks_registry
+from orchestrator.measurement.models import (
+    build_method,
+    build_task,
+    close_backbones,
+    compressed,
+    warm_backbone,
+)
+from orchestrator.measurement.provenance import process_name
 from sweeps.tasks.base import Task
 from sweeps.trial import (
     AnyWeights,
     FailureKind,
     Head,
     Metrics,
-    RandomWeights,
     TrialResult,
     TrialSpec,
     TrialState,
-    Weights,
 )
 
-PACKAGES = ("paretoken", "torch", "transformers", "numpy")
 SMALLER = 4
 """Into how many parts a batch is split at least, where memory is short."""
-EXTRAS = ("kvpress",)
-"""Noted where an environment has them."""
 
 
 def run_trial(
@@ -85,44 +73,6 @@ def run_trial(
         environment=environment() | ({"small_batches": True} if small_batches else {}),
         **measured,
     )
-
-
-def build_task(spec: TrialSpec) -> Task[Any, Any]:
-    """The task of a trial, with its parameters."""
-    return tasks_registry.build(spec.task.id, spec.task.params)
-
-
-def build_method(spec: TrialSpec) -> Method:
-    """The method of a trial, with its hyperparameters."""
-    return methods_registry.build(spec.method.id, spec.method.params)
-
-
-@cache
-def device_label() -> str:
-    """The device of this process, for people: node, and CPU or GPU."""
-    if not torch.cuda.is_available():
-        return f"{platform.node()}/cpu"
-    return f"{platform.node()}/gpu-{torch.cuda.get_device_properties().uuid}"
-
-
-@cache
-def environment() -> dict[str, Any]:
-    """What besides the spec may explain a number: code, versions, machine, device, threads."""
-    cuda = torch.cuda.is_available()
-    commit, dirty = revision()
-    return {
-        "revision": commit,
-        "dirty": dirty,
-        "python": platform.python_version(),
-        "packages": {
-            name: metadata.version(name) for name in (*PACKAGES, *filter(find_spec, EXTRAS))
-        },
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "device": torch.cuda.get_device_name() if cuda else "cpu",
-        "threads": torch.get_num_threads(),
-    }
 
 
 def _measure(
@@ -196,11 +146,6 @@ def _quality(outcomes: list[float]) -> dict[str, float | None]:
         return {"quality": None, "quality_se": None}
     error = statistics.stdev(outcomes) / math.sqrt(len(outcomes))
     return {"quality": statistics.fmean(outcomes), "quality_se": error}
-
-
-def compressed(backbone: Backbone, spec: TrialSpec) -> AbstractContextManager[Compression]:
-    """A block in which the model is compressed as the trial says."""
-    return backbone.compressed(build_method(spec), spec.schedule, spec.keep_ratio, spec.seed)
 
 
 def _judged(
@@ -300,61 +245,8 @@ def _baseline_cost(weights: AnyWeights, task: Task[Any, Any], batch: int) -> _Ba
     return _Baseline(cost, _Held.of(compression))
 
 
-def open_backbone(weights: AnyWeights) -> Backbone:
-    """The model, on the GPU if this process may use one.
-
-    Raises MissingHereError if this node lacks the files or they are no longer those that were
-    planned: numbers would be recorded under the name of others.
-    """
-    if (folder := missing(weights)) is not None:
-        raise MissingHereError(
-            f"the weights of {weights.name} are not on {platform.node()}: {folder} has to be on "
-            "every node, or name a hub id"
-        )
-    if not unchanged(weights):
-        raise MissingHereError(
-            f"the weights of {weights.name} changed since the plan; run it again"
-        )
-    transformers_logging.disable_progress_bar()
-    backbone = _drawn(weights) if isinstance(weights, RandomWeights) else _loaded(weights)
-    backbone.model.to("cuda" if torch.cuda.is_available() else "cpu")
-    return backbone
-
-
-def _loaded(weights: Weights) -> Backbone:
-    path = location(weights)
-    config = AutoConfig.from_pretrained(path, revision=weights.revision, trust_remote_code=False)
-    adapter = adapter_for({"architectures": config.architectures})
-    return adapter.load(path, weights.revision, getattr(torch, weights.dtype))
-
-
-def _drawn(weights: RandomWeights) -> Backbone:
-    config = json.loads(weights.config)
-    return adapter_for(config).drawn(config, getattr(torch, weights.dtype), weights.seed)
-
-
-def warm_backbone(weights: AnyWeights) -> Backbone:
-    """The model, as this process holds it already or opened and kept."""
-    if isinstance(weights, Weights):
-        return _opened(weights)
-    if weights not in _DRAWN:
-        _DRAWN.clear()  # at true scale, memory may not hold two
-        _DRAWN[weights] = open_backbone(weights)
-    return _DRAWN[weights]
-
-
-@lru_cache(maxsize=2)
-def _opened(weights: Weights) -> Backbone:
-    return open_backbone(weights)
-
-
-_DRAWN: dict[RandomWeights, Backbone] = {}
-"""The model with random weights that this process used last."""
-
-
 def let_go() -> None:
     """Forget models and data that are held for the next trial: another one needs the memory."""
-    for held in (_opened, _baseline_cost):
-        held.cache_clear()
-    _DRAWN.clear()
+    _baseline_cost.cache_clear()
+    close_backbones()
     free_memory()

@@ -14,7 +14,9 @@ from typing import Any
 import torch
 
 from orchestrator.engine.environments import by_interpreter
-from orchestrator.measurement import trial as trials
+from orchestrator.measurement.environment import environment
+from orchestrator.measurement.models import build_method, build_task
+from orchestrator.measurement.trial import run_trial
 from store.records import AttemptRecord
 from store.repository import Store
 from sweeps import models
@@ -78,7 +80,7 @@ def reproduce(store: Store, trial_id: str) -> Reproduction:
     refused = _refusal(conditions)
     if refused is not None:
         return Reproduction(spec, before, conditions, [], [], 0, [], refused, None)
-    result = trials.run_trial(spec)
+    result = run_trial(spec)
     return _compared(store, spec, before, conditions, result)
 
 
@@ -93,20 +95,20 @@ def _require_this_interpreter(spec: TrialSpec) -> None:
 
 def _conditions(spec: TrialSpec, before: AttemptRecord) -> Iterator[Pair]:
     """Everything besides the spec that may explain a number, then what the spec names."""
-    trials.environment.cache_clear()  # threads may have been set since
-    then, now = _flat(before.environment), _flat(trials.environment())
+    environment.cache_clear()  # threads may have been set since
+    then, now = _flat(before.environment), _flat(environment())
     for name in dict.fromkeys([*then, *now]):
         yield Pair(name, then.get(name), now.get(name))
-    yield Pair("method version", spec.method.version, trials.build_method(spec).revision)
-    task = trials.build_task(spec)
+    yield Pair("method version", spec.method.version, build_method(spec).revision)
+    task = build_task(spec)
     yield Pair("task version", spec.task.version, task.version)
     yield Pair("data", spec.data, task.data_fingerprint())
     yield Pair("weights", spec.backbone.fingerprint, _fingerprint(spec))
 
 
-def _flat(environment: Mapping[str, Any]) -> dict[str, Any]:
-    packages = environment.get("packages", {})
-    others = {name: value for name, value in environment.items() if name != "packages"}
+def _flat(noted: Mapping[str, Any]) -> dict[str, Any]:
+    packages = noted.get("packages", {})
+    others = {name: value for name, value in noted.items() if name != "packages"}
     return {**others, **packages}
 
 

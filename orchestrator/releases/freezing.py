@@ -19,7 +19,7 @@ def freeze(
     Points are the beginnings of trial ids, or ``METHOD@KEEP``, which may name several. Raises
     ValueError for a sweep that cannot be served and for points that are not on its frontier.
     """
-    from orchestrator.measurement.trial import environment
+    from orchestrator.measurement.environment import environment
 
     release = chosen(release_of(store, sweep), points)
     return ledger.freeze(sweep, release.model_dump(mode="json"), environment(), signed)

@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 
 from methods.backbones.base import watched_history
+from orchestrator.measurement.models import build_task, compressed, warm_backbone
 from orchestrator.measurement.timing import run_timing
-from orchestrator.measurement.trial import build_task, compressed, warm_backbone
 from orchestrator.serving.agreement import equal
 from orchestrator.serving.engine import Engine
 from orchestrator.serving.gate import require_current

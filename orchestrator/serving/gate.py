@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.measurement.trial import build_method, build_task
+from orchestrator.measurement.models import build_method, build_task
 from store.releases.release import Release
 from sweeps.models import unchanged
 from sweeps.trial import TrialSpec

@@ -25,7 +25,7 @@ from methods.backbones.causal_lm import CausalLMBackbone
 from methods.backbones.shared_steps import SHAREABLE, SharedSteps
 from methods.base import Method
 from methods.controls.identity import Identity
-from orchestrator.measurement.trial import build_method, build_task, open_backbone
+from orchestrator.measurement.models import build_method, build_task, open_backbone
 from orchestrator.serving.gathering import Gathering
 from orchestrator.serving.reader import Reader, reader_for
 from sweeps.tasks.base import Task

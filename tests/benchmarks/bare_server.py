@@ -13,7 +13,7 @@ from ray import serve
 from starlette.requests import Request
 
 from orchestrator.cluster.connection import cluster
-from orchestrator.measurement.trial import build_task, open_backbone
+from orchestrator.measurement.models import build_task, open_backbone
 from sweeps.trial import TrialSpec
 from tests.benchmarks.serving_process import free_port
 

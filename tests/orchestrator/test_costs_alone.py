@@ -12,8 +12,9 @@ from rich.console import Console
 
 from dashboards.rows import rows_of, short_list
 from dashboards.tables import frontier_table
+from orchestrator.measurement.models import open_backbone, warm_backbone
 from orchestrator.measurement.timing import run_timing
-from orchestrator.measurement.trial import open_backbone, run_trial, warm_backbone
+from orchestrator.measurement.trial import run_trial
 from store.frontiers.paired import UnanswerableError, load
 from store.releases.release import release_of
 from store.repository import Store

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from methods import registry
-from orchestrator.measurement.trial import build_method, build_task, open_backbone
+from orchestrator.measurement.models import build_method, build_task, open_backbone
 from orchestrator.serving.engine import Engine
 from orchestrator.serving.messages import Answer, Refusal
 from store.releases.release import Release

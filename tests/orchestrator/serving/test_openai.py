@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from orchestrator.measurement.trial import build_method, open_backbone
+from orchestrator.measurement.models import build_method, open_backbone
 from orchestrator.serving.messages import Answer
 from orchestrator.serving.points import RELEASE_HEADER
 from sweeps.data import dialogues, scenes, source_text, wording

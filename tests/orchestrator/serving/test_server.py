@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode, checks
 
 from orchestrator.keys import KeyFile, keys_file
-from orchestrator.measurement.trial import open_backbone
+from orchestrator.measurement.models import open_backbone
 from orchestrator.releases.freezing import chosen
 from orchestrator.serving import TLS, Address, Release, address_for, serve_sweep
 from orchestrator.serving.messages import Answer

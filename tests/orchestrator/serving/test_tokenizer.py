@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from orchestrator.measurement.trial import build_method, open_backbone
+from orchestrator.measurement.models import build_method, open_backbone
 from orchestrator.serving.analyst import Analyst
 from orchestrator.serving.engine import Engine
 from store.releases.release import Release, release_of

@@ -14,7 +14,7 @@ import pytest
 HOLD = """
 import sys, time
 from pathlib import Path
-from orchestrator.measurement import device
+from orchestrator.engine import device
 kind, folder, name = sys.argv[1:]
 with getattr(device, kind)(("machine/cpu",)):
     Path(folder, name).touch()
