@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from dashboards.app.server import dashboard
 from dashboards.leftovers import clear_up
 from dashboards.mlflow_links import links
 from dashboards.mlflow_server import address, free_port, mlflow_server, require_free
+from dashboards.stderr import log
 from store.repository import Store
 from store.url import absolute, masked, sqlite_file
 
@@ -40,19 +40,19 @@ def serve_ui(
         require_free(host, port)
     pages = {"provenance": provenance, "serve_url": serve_url, "mlflow_url": address(host, port)}
     with _stopped_by_signals(), dashboard(url, host, **pages) as place:
-        _say(f"Dashboard: {place}")
+        log(f"Dashboard: {place}")
         _serve(url, host, port)
-    _say("The MLflow UI has ended.")
+    log("The MLflow UI has ended.")
 
 
 def _serve(url: str, host: str, port: int) -> None:
     for line in clear_up(url):
-        _say(line)
-    _say(f"Starting the MLflow UI on {masked(url)} ...")
+        log(line)
+    log(f"Starting the MLflow UI on {masked(url)} ...")
     with mlflow_server(url, host, port) as process:
         for line in links(url, address(host, port)):
-            _say(line)
-        _say("Ctrl-C ends it.")
+            log(line)
+        log("Ctrl-C ends it.")
         process.wait()
         raise ChildProcessError(f"mlflow server ended by itself with code {process.returncode}")
 
@@ -84,8 +84,3 @@ def _stopped_by_signals() -> Iterator[None]:
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()

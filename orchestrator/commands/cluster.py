@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from orchestrator.commands.console import Json, log, show_rows, store_url
+from dashboards.stderr import log
+from orchestrator.commands.console import Json, show_rows, store_url
 
 if TYPE_CHECKING:
     from orchestrator.cluster.submit import JobServer

@@ -95,9 +95,3 @@ def show(renderable: Any) -> None:
     from rich.console import Console
 
     Console(soft_wrap=isinstance(renderable, str)).print(renderable)
-
-
-def log(line: str) -> None:
-    """One line on stderr, at once."""
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()

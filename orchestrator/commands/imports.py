@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from dashboards.stderr import log
 from orchestrator.commands.console import (
     Json,
     Maximum,
     Minimum,
     StoreUrl,
-    log,
     open_store,
     pairs,
     show_rows,

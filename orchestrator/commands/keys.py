@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from dashboards.stderr import log
 from orchestrator.commands.console import (
     Json,
     LatencyMs,
     MinQuality,
     StoreUrl,
-    log,
     show_rows,
     store_url,
 )

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
+from dashboards.stderr import log
 from orchestrator.commands.console import (
     File,
     Json,
     StoreUrl,
-    log,
     open_store,
     print_json,
     show,

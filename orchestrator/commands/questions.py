@@ -1,4 +1,4 @@
-"""Commands that ask a sweep: ``best``, ``knee``, ``rank``, ``hypervolume``, ``breaks``, ``race``.
+"""Commands that ask a sweep: ``frontier``, ``best``, ``knee``, ``rank`` and so on.
 
 They start neither Ray nor torch nor MLflow, but for ``breaks --inputs``, which makes the examples
 again.
@@ -36,29 +36,42 @@ Seeds = Annotated[
 Resamples = Annotated[int, typer.Option(min=1, max=100_000, help="Draws of all examples.")]
 
 
-def frontier_odds(
-    sweep: str,
-    workload: str | None,
-    maximum: dict[str, float],
-    minimum: dict[str, float],
-    confidence: float,
-    epsilon: float,
-    as_json: bool,
-    store: str | None,
+def frontier(
+    sweep: Sweep,
+    workload: Workload = None,
+    maximum: Maximum = None,
+    minimum: Minimum = None,
+    confidence: Annotated[
+        float | None,
+        typer.Option(
+            min=0.51,
+            max=0.9999,
+            help="Over all seeds, with each configuration's probability of being on it.",
+        ),
+    ] = None,
+    epsilon: Annotated[
+        float | None,
+        typer.Option(min=0, help="The same, where so much quality is worth no cost at all."),
+    ] = None,
+    as_json: Json = False,
+    store: StoreUrl = None,
 ) -> None:
-    """How likely each configuration is on the frontier; part of ``paretoken frontier``."""
-    from dashboards import question_tables
-    from store.questions.asked import FrontierQuestion
+    """The points no other point beats, per workload, within budgets."""
+    from dashboards import tables
+    from dashboards.rows import best_rows, stored_rows
 
-    question = FrontierQuestion(
-        workload=workload,
-        maximum=maximum,
-        minimum=minimum,
-        epsilon=epsilon,
-        bootstrap=_bootstrap(confidence),
-    )
-    rows = _ask(store, sweep, question)
-    show_rows(as_json, rows, lambda: question_tables.frontier_tables(rows))
+    upper, lower = pairs("--max", maximum), pairs("--min", minimum)
+    if confidence is not None or epsilon is not None:
+        sure, worthless = confidence or 0.95, epsilon or 0.0
+        _frontier_odds(sweep, workload, upper, lower, sure, worthless, as_json, store)
+        return
+    bounded = bool(upper or lower)
+    with open_store(store) as opened:
+        if as_json and not bounded:
+            rows = stored_rows(opened, sweep, workload)
+        else:
+            rows = best_rows(opened, sweep, workload, upper, lower)
+    show_rows(as_json, tables.frontier_rows(rows), lambda: tables.frontier_table(rows))
 
 
 def best(
@@ -202,8 +215,33 @@ def race(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (best, knee, rank, hypervolume, breaks, race):
+    for command in (frontier, best, knee, rank, hypervolume, breaks, race):
         app.command()(command)
+
+
+def _frontier_odds(
+    sweep: str,
+    workload: str | None,
+    maximum: dict[str, float],
+    minimum: dict[str, float],
+    confidence: float,
+    epsilon: float,
+    as_json: bool,
+    store: str | None,
+) -> None:
+    """How likely each configuration is on the frontier; part of ``paretoken frontier``."""
+    from dashboards import question_tables
+    from store.questions.asked import FrontierQuestion
+
+    question = FrontierQuestion(
+        workload=workload,
+        maximum=maximum,
+        minimum=minimum,
+        epsilon=epsilon,
+        bootstrap=_bootstrap(confidence),
+    )
+    rows = _ask(store, sweep, question)
+    show_rows(as_json, rows, lambda: question_tables.frontier_tables(rows))
 
 
 def _ask(store: str | None, sweep: str, question: Question) -> list[dict[str, Any]]:

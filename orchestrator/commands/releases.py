@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dashboards.stderr import log
 from orchestrator.commands.console import (
     Json,
     StoreUrl,
     Sweep,
-    log,
     open_store,
     show_rows,
     store_url,

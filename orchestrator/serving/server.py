@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import ssl
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 import httpx
 from ray import serve
 
+from dashboards.stderr import log
 from orchestrator.cluster.connection import cluster
 from orchestrator.keys import UNPROMISED, KeyFile, ServiceLevel, keys_file
 from orchestrator.serving.app import QUIET, answering, bind, run
@@ -91,19 +91,19 @@ def serve_sweep(release: Release, store_url: str, address: Address) -> None:
     what was measured.
     """
     if address.tls is None and address.host not in LOOPBACK:
-        _say("warning: keys and answers travel in clear; give --tls-cert and --tls-key")
+        log("warning: keys and answers travel in clear; give --tls-cert and --tls-key")
     if release.shortfall:
-        _say(release.shortfall)
+        log(release.shortfall)
     configurations = sum(len(workload.configurations) for workload in release.workloads)
-    _say(f"starting {configurations} configurations of {release.sweep!r} (about half a minute) ...")
+    log(f"starting {configurations} configurations of {release.sweep!r} (about half a minute) ...")
     with served(release, store_url, address) as (url, http):
         signal.signal(signal.SIGTERM, _interrupt)  # left to Ray, it would abort
-        _say(f"serving sweep {release.sweep!r} at {url} (documentation: {url}/docs)")
+        log(f"serving sweep {release.sweep!r} at {url} (documentation: {url}/docs)")
         try:
             while http.is_alive():  # a `join` that Ctrl-C interrupts takes the thread for ended
                 time.sleep(0.5)
         except KeyboardInterrupt:
-            _say("stopping")
+            log("stopping")
         else:
             raise RuntimeError("the HTTP server ended by itself; its errors are above")
 
@@ -182,8 +182,3 @@ def _wait_until_healthy(url: str) -> None:
         if time.monotonic() > deadline:
             raise RuntimeError(f"{url}/healthz did not become healthy in {START_SECONDS:.0f} s")
         time.sleep(0.1)
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
