@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dashboards.fitting import Column, FittingTable
 from dashboards.rows import Row, variant_labels
 from dashboards.words import decimals, size
-from methods.naming import short
+from methods.naming import counted, short
 
 if TYPE_CHECKING:
     from store.records import Number, Point
@@ -44,7 +44,7 @@ def costs_table(workload: str, rows: Sequence[Row]) -> FittingTable:
         Column("comp.", [_timed(p, "compressor_share") for p in points], 50),
         Column("trial", [short(point.trial) for point in points], 40, "left"),
     ]
-    title = f"{workload}: costs of {len(rows)} trials, {model}"
+    title = f"{workload}: costs of {counted(len(rows), 'trial')}, {model}"
     return FittingTable(title, columns)
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from dashboards.fitting import Column, FittingTable
 from dashboards.words import some
+from methods.naming import counted
 from store.comparison.difference import Fate
 
 if TYPE_CHECKING:
@@ -57,12 +58,11 @@ def difference_table(found: Difference, num_impossible: int) -> RenderableType:
 
 
 def _sentence(rows: Mapping[str, Any]) -> str:
-    counted = (
-        f"+{rows['to_measure']:,} trials, {rows['reused']:,} reused, {rows['retired']:,} retired"
-    )
+    measured = counted(rows["to_measure"], "trial")
+    fates = f"+{measured}, {rows['reused']:,} reused, {rows['retired']:,} retired"
     impossible = f"; {rows['impossible']:,} impossible (paretoken plan says why)"
     first = "" if rows["stored"] else "; the store has no sweep of this name yet"
-    return f"{rows['sweep']}: {counted}{impossible * bool(rows['impossible'])}{first}"
+    return f"{rows['sweep']}: {fates}{impossible * bool(rows['impossible'])}{first}"
 
 
 def _reasons(found: Difference) -> defaultdict[str, Reasons]:

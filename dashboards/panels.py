@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from dashboards.rows import Row, by_workload, variant_labels
+from methods.naming import counted
 from store.frontiers.frontier import Objectives
 from store.records import Point
 from sweeps.metrics import METRICS, QUALITY, Direction
@@ -117,8 +118,8 @@ class Panel:
         examples = [int(row.point.metrics["num_examples"] or 0) for row in self.rows]
         said = [
             "..".join(str(n) for n in sorted({min(examples), max(examples)})) + " examples",
-            f"{seeds} seed{'s' * (seeds != 1)}",
-            f"{len(self.rows)} trials, {on_frontier} on the frontier over "
+            counted(seeds, "seed"),
+            f"{counted(len(self.rows), 'trial')}, {on_frontier} on the frontier over "
             + ", ".join(self.objectives),
         ]
         if self.num_undrawn:

@@ -20,7 +20,7 @@ from dashboards.fitting import Column, FittingTable
 from dashboards.race_tables import saving
 from dashboards.rows import Row, by_workload, variant_labels
 from dashboards.words import decimals, some
-from methods.naming import short
+from methods.naming import counted, short
 from sweeps.metrics import QUALITY
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def plan_rows(plan: Plan, price: Price | Suggestions | None = None) -> Json:
 def plan_table(plan: Plan, price: Price | Suggestions | None = None) -> RenderableType:
     """Trials per workload and method, then what is impossible, equal reasons on one line."""
     counts = Counter((trial.workload, trial.spec.method.id) for trial in plan.trials)
-    note = f"{len(plan.trials):,} trials" + (
+    note = counted(len(plan.trials), "trial") + (
         f"; {plan.collapsed:,} combinations more are the same as one of them" * bool(plan.collapsed)
     )
     planned = _counted("Planned trials", ("workload", "method"), counts)
@@ -226,7 +226,7 @@ def _impossible_table(impossible: Sequence[Impossible]) -> FittingTable:
     grouped = Counter(
         {(key[0], some(methods[key]), key[1]): count for key, count in counts.items()}
     )
-    title = f"Impossible: {len(impossible):,} combinations"
+    title = f"Impossible: {counted(len(impossible), 'combination')}"
     return _counted(title, ("workload", "methods", "reason"), grouped)
 
 

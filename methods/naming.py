@@ -1,4 +1,4 @@
-"""Names as people read them, and sentences about those that do not exist.
+"""Names and numbers of things as people read them, and sentences about names that do not exist.
 
 Imports nothing heavy.
 """
@@ -40,3 +40,8 @@ def called(name: str, values: Mapping[str, Any]) -> str:
 def short(identity: str) -> str:
     """The first eight digits of a hash, which tell the trials of a sweep apart."""
     return identity[:_SHORT]
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things: ``1 trial``, ``2 trials``; the noun's plural ends in s."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -18,6 +18,7 @@ from typing import Any
 from dashboards.progress import Progress, progress
 from dashboards.race_tables import saving
 from dashboards.rows import Row, rows_of
+from methods.naming import counted
 from orchestrator.engine.driver import Driver, Outcome
 from orchestrator.engine.events import PoolEvent, PoolReport
 from orchestrator.engine.gauges import Gauges
@@ -99,9 +100,9 @@ class SweepRun:
         adopted = f"{report.adopted} measured elsewhere + " if report.adopted else ""
         used = "" if report.utilisation is None else f", workers {report.utilisation:.0%} busy"
         lines = [
-            f"{report.sweep}: {report.planned} trials = {report.reused} reused + "
+            f"{report.sweep}: {counted(report.planned, 'trial')} = {report.reused} reused + "
             f"{report.measured} measured + {adopted}{report.failed} failed + {self._open} open; "
-            f"{report.impossible} impossible combinations; {report.seconds:.0f} s{used}",
+            f"{counted(report.impossible, 'impossible combination')}; {report.seconds:.0f} s{used}",
             *self._timing(),
             *([] if self.saving is None else [f"race      {self.saving}"]),
             f"figure    {figure or 'none yet'}",
@@ -125,7 +126,8 @@ class SweepRun:
         failed = f", {report.timings_failed} failed" if report.timings_failed else ""
         left = f", {report.untimed} to be timed" if report.untimed else ""
         how = f" ({quiet})" if report.timed else ""
-        yield f"lane      {report.timed} timings, each alone on its device{how}{failed}{left}"
+        taken = counted(report.timed, "timing")
+        yield f"lane      {taken}, each alone on its device{how}{failed}{left}"
 
     def _serving(self) -> Iterator[str]:
         judged = [row for row in self.rows if row.is_judged]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dashboards.stderr import log
+from methods.naming import counted
 from orchestrator.commands.console import (
     Json,
     Maximum,
@@ -60,8 +61,8 @@ def imports(
     cost: Annotated[
         str, typer.Option(help="The frontier is taken over quality and this.")
     ] = "tokens",
-    minimise: Annotated[
-        bool, typer.Option("--minimise", help="Better quality is smaller (a perplexity).")
+    minimize: Annotated[
+        bool, typer.Option("--minimize", help="Better quality is smaller (a perplexity).")
     ] = False,
     maximum: Maximum = None,
     minimum: Minimum = None,
@@ -78,13 +79,13 @@ def imports(
         found = opened.imports() if name is None else [opened.imported(name)]
         if forget and name is not None:
             opened.remove_import(name)
-            log(f"{name}: {len(found[0].points)} results forgotten")
+            log(f"{name}: {counted(len(found[0].points), 'result')} forgotten")
             return
     if name is None:
         rows = [import_tables.summary(each) for each in found]
         show_rows(as_json, rows, lambda: import_tables.imports_table(found))
         return
-    better: Literal["minimize", "maximize"] = "minimize" if minimise else "maximize"
+    better: Literal["minimize", "maximize"] = "minimize" if minimize else "maximize"
     judged = import_tables.judge(
         found[0], cost, better, pairs("--max", maximum), pairs("--min", minimum)
     )

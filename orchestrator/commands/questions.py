@@ -51,7 +51,7 @@ def frontier(
     ] = None,
     epsilon: Annotated[
         float | None,
-        typer.Option(min=0, help="The same, where so much quality is worth no cost at all."),
+        typer.Option(min=0, help="As --confidence; gains in quality up to this are worth no cost."),
     ] = None,
     as_json: Json = False,
     store: StoreUrl = None,

@@ -88,11 +88,16 @@ def rollout(
         ),
     ] = "10%",  # type: ignore[assignment]  # read by the parser
     requests: Annotated[
-        int, typer.Option(min=1, help="So many without a broken limit, and it takes over.")
+        int, typer.Option(min=1, help="After this many without a broken limit it gets all.")
     ] = 200,
     max_errors: Annotated[float, typer.Option(min=0, max=0.99, help="Share that may fail.")] = 0.01,
     max_slowdown: Annotated[
-        float, typer.Option(min=0.01, help="Times the other's 95th percentile; 5 % may be slower.")
+        float,
+        typer.Option(
+            min=0.01,
+            help="5 % of its requests may take longer than this factor times the active release's "
+            "95th percentile.",
+        ),
     ] = 1.5,
     why: Why = "",
     who: Who = None,

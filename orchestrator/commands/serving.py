@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 def serve(
     sweep: Sweep,
     host: Annotated[
-        str, typer.Option(help="Address to bind; any but this machine's own takes API keys.")
+        str, typer.Option(help="Address to bind; any but this machine's own requires API keys.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     require_keys: Annotated[
-        bool, typer.Option("--require-keys", help="On 127.0.0.1, too: behind a proxy, say.")
+        bool, typer.Option("--require-keys", help="On 127.0.0.1 as well, e.g. behind a proxy.")
     ] = False,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate, in PEM format.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key.")] = None,

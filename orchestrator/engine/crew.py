@@ -281,9 +281,7 @@ def crew_size(resources: Resources, num_trials: int) -> int:
     were asked for.
     """
     if resources.cpus <= 0 or resources.gpus < 0:
-        raise ValueError(
-            f"a worker of {resources} cannot be: cpus must be above 0, gpus not below 0"
-        )
+        raise ValueError(f"no worker can have {resources}: cpus must be above 0, gpus at least 0")
     totals = nodes()
     room = sum(resources.room(total) for total in totals)
     if room == 0:

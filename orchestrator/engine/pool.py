@@ -27,6 +27,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
+from methods.naming import counted
 from orchestrator.engine.breakdown import Breakdown
 from orchestrator.engine.crew import Crew, Job, LaneJob, Resources, Seat, crew_size
 from orchestrator.engine.deaths import kind_of, reason_of
@@ -286,8 +287,8 @@ class _Pool:
         seconds, now = self._recorder.overdue_seconds, time.monotonic()
         if seconds and now - self._told_at > SLOW_SECONDS:
             self._told_at = now
-            waiting = self._recorder.unrecorded
-            detail = f"{waiting} results wait for the database, for {seconds:.0f} s now"
+            waiting = counted(self._recorder.unrecorded, "result")
+            detail = f"the database has not taken {waiting} for {seconds:.0f} s"
             self._tell(EventKind.WAITING, detail=detail)
 
     def _attend(self, seat: Seat) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from methods.naming import counted
 from orchestrator.engine.leasing import Dead
 
 
@@ -43,15 +44,11 @@ class Reconciliation:
 
     def _parts(self) -> Iterator[str]:
         if self.finished:
-            yield f"{_some(self.finished, 'trial')} finished"
+            yield f"{counted(self.finished, 'trial')} finished"
         if self.repaired:
-            yield f"{_some(self.repaired, 'MLflow run')} left unfinished, repaired"
+            yield f"{counted(self.repaired, 'MLflow run')} left unfinished, repaired"
         names = ", ".join(self.dead)
         if self.run_again:
-            yield f"{_some(len(self.run_again), 'trial')} run again, in flight when {names} died"
+            yield f"{counted(len(self.run_again), 'trial')} run again, in flight when {names} died"
         elif self.dead:
             yield f"{names} died"
-
-
-def _some(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from methods.backbones.base import watched_history
+from methods.naming import counted
 from orchestrator.measurement.models import build_task, compressed, warm_backbone
 from orchestrator.measurement.timing import run_timing
 from orchestrator.serving.agreement import equal
@@ -87,7 +88,7 @@ class Gate:
             yield Check("health", False, f"a configuration does not answer: {error}")
             return
         count = len(self.release.configurations)
-        yield Check("health", True, f"{count} configurations answer")
+        yield Check("health", True, f"answers from {counted(count, 'configuration')}")
         for workload in self.release.workloads:
             for configuration in workload.configurations:
                 point = point_name(workload, configuration)

@@ -19,6 +19,7 @@ import httpx
 from ray import serve
 
 from dashboards.stderr import log
+from methods.naming import counted
 from orchestrator.cluster.connection import cluster
 from orchestrator.keys import UNPROMISED, KeyFile, ServiceLevel, keys_file
 from orchestrator.serving.app import QUIET, answering, bind, run
@@ -60,7 +61,7 @@ class Address:
     def require_safe(self) -> None:
         """Raise ValueError for what strangers could reach without a key, and for missing files."""
         if self.keys is None and self.host not in LOOPBACK:
-            raise ValueError(f"whoever reaches {self.host} could ask: it takes API keys")
+            raise ValueError(f"{self.host} is open to other machines: it requires API keys")
         if os.environ.get(HA_PROXY) == "1":
             raise ValueError(
                 f"{HA_PROXY}=1 is for clusters, where it listens on all interfaces "
@@ -95,7 +96,8 @@ def serve_sweep(release: Release, store_url: str, address: Address) -> None:
     if release.shortfall:
         log(release.shortfall)
     configurations = sum(len(workload.configurations) for workload in release.workloads)
-    log(f"starting {configurations} configurations of {release.sweep!r} (about half a minute) ...")
+    many = counted(configurations, "configuration")
+    log(f"starting {many} of {release.sweep!r} (about half a minute) ...")
     with served(release, store_url, address) as (url, http):
         signal.signal(signal.SIGTERM, _interrupt)  # left to Ray, it would abort
         log(f"serving sweep {release.sweep!r} at {url} (documentation: {url}/docs)")
@@ -144,7 +146,7 @@ def _require_certificate(tls: TLS) -> None:
         )
     except (OSError, ssl.SSLError) as error:
         raise ValueError(
-            f"{tls.certificate} and {tls.key} are no certificate and its key: {error}"
+            f"{tls.certificate} and {tls.key} are not a certificate and its private key: {error}"
         ) from None
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
+from methods.naming import counted
 from store.frontiers import uncertainty
 from store.frontiers.frontier import SeedGroup
 from store.frontiers.paired import Paired, Resampled, UnanswerableError, load
@@ -82,17 +83,16 @@ def _basis(paired: Paired, question: Question) -> Row:
     clusters = int(paired.clusters_E.max()) + 1
     notes = []
     if clusters < FEW_CLUSTERS:
-        notes.append(f"only {clusters} independent groups of examples: intervals are rough")
+        groups = counted(clusters, "independent group")
+        notes.append(f"only {groups} of examples: intervals are rough")
     if paired.left_out:
-        notes.append(
-            f"{len(paired.left_out)} configurations left out: not yet measured with seeds "
-            f"{', '.join(map(str, paired.seeds))}"
-        )
+        left_out, seeds = counted(len(paired.left_out), "configuration"), map(str, paired.seeds)
+        notes.append(f"{left_out} left out: not yet measured with seeds {', '.join(seeds)}")
     notes += timing_notes(paired, _metrics(paired, question))
     if paired.stopped:
         notes.append(
-            f"{len(paired.stopped)} configurations were stopped early by a race: paretoken race "
-            "says where and why"
+            f"{counted(len(paired.stopped), 'configuration')} stopped early by a race: paretoken "
+            "race says where and why"
         )
     return {
         "workload": paired.workload,

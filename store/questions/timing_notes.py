@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set
 
+from methods.naming import counted
 from store.frontiers.paired import Paired
 from sweeps.times import TIME_METRICS
 
@@ -18,16 +19,17 @@ def timing_notes(paired: Paired, metrics: Set[str]) -> Iterator[str]:
     taken = [each for each in outside if any(each.metrics[name] is not None for name in named)]
     if taken:
         yield (
-            f"{len(taken)} configurations have no place by {', '.join(named)}: taken while other "
-            "trials ran; `paretoken run` times them in the measurement lane"
+            f"not compared by {', '.join(named)}: {counted(len(taken), 'configuration')} timed "
+            "while other trials ran; `paretoken run` times again in the measurement lane"
         )
     if len(outside) > len(taken):
-        yield f"{len(outside) - len(taken)} configurations are not timed yet: `paretoken run`"
+        untimed = counted(len(outside) - len(taken), "configuration")
+        yield f"{untimed} not timed yet: `paretoken run`"
     inside = [each for each in groups if not each.outside_lane & metrics]
     disturbed = [each for each in inside if each.disturbed]
     if disturbed:
         reason = min(disturbed[0].disturbed)
-        yield f"{len(disturbed)} timings may have been disturbed, e.g. {reason}"
+        yield f"{counted(len(disturbed), 'timing')} may have been disturbed, e.g. {reason}"
     devices = frozenset().union(*(each.devices for each in inside))
     if len(devices) > 1:
         yield f"times come from {len(devices)} devices: {', '.join(sorted(devices))}"

@@ -28,7 +28,7 @@ def test_the_table_counts_what_the_rows_spell_out_and_spells_out_nothing(store: 
     Console(file=printed, width=120).print(difference_table(found, num_impossible=2))
     assert "changes" not in vars(found)
     lines = [" ".join(line.split()) for line in printed.getvalue().splitlines()]
-    counted = "+1 trials, 7 reused, 1 retired; 2 impossible (paretoken plan says why)"
+    counted = "+1 trial, 7 reused, 1 retired; 2 impossible (paretoken plan says why)"
     assert lines[0] == f"small: {counted}"
     assert "7 digits tome measured by small" in lines
     assert "1 digits evit method evit is new" in lines

@@ -496,7 +496,7 @@ def test_strangers_are_let_in_by_key_alone(release, tmp_path, host) -> None:
     url = f"sqlite:///{tmp_path}/paretoken.db"
     with pytest.raises(ValueError, match="paretoken keys add TENANT"):
         serve_sweep(release, url, address_for(url, host, 8000))
-    with pytest.raises(ValueError, match="takes API keys"):
+    with pytest.raises(ValueError, match="requires API keys"):
         serve_sweep(release, url, Address(host, 8000))
 
 
@@ -510,7 +510,7 @@ def test_a_certificate_that_is_none_is_one_clear_error(release, tmp_path) -> Non
     for name in ("certificate.pem", "key.pem"):
         (tmp_path / name).write_text("none")
     tls = TLS(tmp_path / "certificate.pem", tmp_path / "key.pem")
-    with pytest.raises(ValueError, match="are no certificate and its key"):
+    with pytest.raises(ValueError, match="are not a certificate and its private key"):
         serve_sweep(release, "sqlite:///unused.db", Address(port=8000, tls=tls))
 
 

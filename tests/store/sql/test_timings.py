@@ -98,8 +98,8 @@ def test_what_was_timed_while_others_ran_is_on_no_frontier_over_time(store: Stor
     [answer] = answers.ask(store, "q", BestQuestion(of="latency"))
     assert answer["chosen"]["trials"] == [trials[1].id]
     notes = " ".join(answer["notes"])
-    assert "1 configurations have no place by latency: taken while other trials ran" in notes
-    assert "1 configurations are not timed yet" in notes
+    assert "not compared by latency: 1 configuration timed while other trials ran" in notes
+    assert "1 configuration not timed yet" in notes
     served = release_of(store, "q").workloads[0].configurations
     assert [(each.trial, each.cost("latency")) for each in served] == [(trials[1].id, 0.5)]
 
@@ -112,7 +112,7 @@ def test_answers_say_what_may_have_disturbed_their_times(store: Store) -> None:
     store.record([timing(trials[0], 0.4, disturbed=reason), timing(trials[1], 0.5, device="gpu")])
     [answer] = answers.ask(store, "q", BestQuestion(maximum={"latency": 0.9}))
     notes = " ".join(answer["notes"])
-    assert "1 timings may have been disturbed, e.g. other processes used 1.50 of 2 cores" in notes
+    assert "1 timing may have been disturbed, e.g. other processes used 1.50 of 2 cores" in notes
     assert "times come from 2 devices: gpu, node/cpu" in notes
 
 
