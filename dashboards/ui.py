@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Final
 
 from dashboards.app.seen import Provenance
 from dashboards.app.server import dashboard
@@ -17,10 +18,11 @@ from dashboards.stderr import log
 from store.repository import Store
 from store.url import absolute, masked, sqlite_file
 
+HOST: Final = "127.0.0.1"
+
 
 def serve_ui(
     store_url: str,
-    host: str = "127.0.0.1",
     port: int | None = None,
     provenance: Provenance | None = None,
     serve_url: str | None = None,
@@ -35,22 +37,22 @@ def serve_ui(
     url = absolute(store_url)
     _require_sweeps(url)
     if port is None:
-        port = free_port(host)
+        port = free_port(HOST)
     else:
-        require_free(host, port)
-    pages = {"provenance": provenance, "serve_url": serve_url, "mlflow_url": address(host, port)}
-    with _stopped_by_signals(), dashboard(url, host, **pages) as place:
+        require_free(HOST, port)
+    pages = {"provenance": provenance, "serve_url": serve_url, "mlflow_url": address(HOST, port)}
+    with _stopped_by_signals(), dashboard(url, HOST, **pages) as place:
         log(f"Dashboard: {place}")
-        _serve(url, host, port)
+        _serve(url, port)
     log("The MLflow UI has ended.")
 
 
-def _serve(url: str, host: str, port: int) -> None:
+def _serve(url: str, port: int) -> None:
     for line in clear_up(url):
         log(line)
     log(f"Starting the MLflow UI on {masked(url)} ...")
-    with mlflow_server(url, host, port) as process:
-        for line in links(url, address(host, port)):
+    with mlflow_server(url, HOST, port) as process:
+        for line in links(url, address(HOST, port)):
             log(line)
         log("Ctrl-C ends it.")
         process.wait()

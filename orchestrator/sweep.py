@@ -153,28 +153,28 @@ def run_sweep(
     started = time.perf_counter()
     spec = load_sweep(file)
     planned = plan(spec)
-    store = Store(store_url, OUTAGE_SECONDS)
-    with Leasing(store, spec.name) as leases:
-        dead, found = leases.clear_up(), Reconciliation(repaired=leases.mend_mirror())
-        search = searching(store, spec, planned)
-        _begin(store, file, spec, search, leases.driver)
-        outcome = Outcome(PoolReport(workers=0))
-        try:
-            with progress(search.planned) as shown:
-                todo = _resume(search, found, dead, shown)
-                listener = _Listener(shown, search, spec.name)
-                run = Driver(
-                    store, spec, search, leases, found, address, shown, listener, pool or {}
-                )
-                outcome = run.run(todo)
-        finally:
-            report = _report(store, spec, search, outcome, found, started)
-            _end(store, report)
-    rows = rows_of(store.points(spec.name), spec.objectives_by_workload)
-    figures = _draw(store, spec, rows, measured=outcome.pool.workers > 0)
-    raced = isinstance(spec.search, Race)
-    saved = saving(race_rows(store, spec.name)) if raced else None
-    return SweepRun(report, rows, figures, store_url, saved)
+    with Store(store_url, OUTAGE_SECONDS) as store:
+        with Leasing(store, spec.name) as leases:
+            dead, found = leases.clear_up(), Reconciliation(repaired=leases.mend_mirror())
+            search = searching(store, spec, planned)
+            _begin(store, file, spec, search, leases.driver)
+            outcome = Outcome(PoolReport(workers=0))
+            try:
+                with progress(search.planned) as shown:
+                    todo = _resume(search, found, dead, shown)
+                    listener = _Listener(shown, search, spec.name)
+                    run = Driver(
+                        store, spec, search, leases, found, address, shown, listener, pool or {}
+                    )
+                    outcome = run.run(todo)
+            finally:
+                report = _report(store, spec, search, outcome, found, started)
+                _end(store, report)
+        rows = rows_of(store.points(spec.name), spec.objectives_by_workload)
+        figures = _draw(store, spec, rows, measured=outcome.pool.workers > 0)
+        raced = isinstance(spec.search, Race)
+        saved = saving(race_rows(store, spec.name)) if raced else None
+        return SweepRun(report, rows, figures, store_url, saved)
 
 
 def _resume(

@@ -17,6 +17,8 @@ class Staffing(Protocol):
         ...
 
 
+LOOK_SECONDS = 1.0
+"""How often the nodes are looked at."""
 ROOMLESS_SECONDS = 600.0
 """How long a run waits for a node when the last that had room is gone."""
 
@@ -24,8 +26,8 @@ ROOMLESS_SECONDS = 600.0
 class WholeCluster:
     """All the room that there is, asked for anew as nodes come and go."""
 
-    def __init__(self, resources: Resources, seconds: float = 1.0) -> None:
-        self._resources, self._seconds = resources, seconds
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
         self._asked_at, self._had_room_at = -math.inf, time.monotonic()
         self._room = 0
 
@@ -35,7 +37,7 @@ class WholeCluster:
         Raises RuntimeError where none has fitted for ten minutes.
         """
         now = time.monotonic()
-        if now - self._asked_at >= self._seconds:
+        if now - self._asked_at >= LOOK_SECONDS:
             self._asked_at = now
             self._room = sum(map(self._resources.room, nodes()))
         if self._room:

@@ -81,8 +81,8 @@ def _retried(action: Callable[P, T]) -> Callable[P, T]:
 class Ledger:
     """The releases of one database. Every call is one transaction."""
 
-    def __init__(self, url: str, patience_s: float = 0.0) -> None:
-        self._database = Database(url, patience_s)
+    def __init__(self, url: str) -> None:
+        self._database = Database(url)
 
     def close(self) -> None:
         """Give connections back."""
