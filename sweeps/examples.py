@@ -34,7 +34,7 @@ def inputs(task: Task[Any, Any], example: int) -> dict[str, Any]:
     """One example: its small fields in numbers, of the large ones type and shape."""
     from sweeps.tasks._requests import only_row
 
-    only = only_row(task.batches(), example)
+    only = only_row(task, example)
     fields = {field.name: getattr(only, field.name) for field in dataclasses.fields(only)}
     return {name: _small(tensor[0]) for name, tensor in fields.items()} | task.readable(only)
 

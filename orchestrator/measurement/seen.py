@@ -61,7 +61,7 @@ def seen(spec: TrialSpec, example: int) -> Seen:
     task = build_task(spec)
     if task.data_fingerprint() != spec.data:
         raise ValueError(f"the examples of task {task.id!r} are no longer those that were measured")
-    only = only_row(task.batches(), example)
+    only = only_row(task, example)
     try:
         backbone = warm_backbone(spec.backbone)
     except MissingHereError as error:

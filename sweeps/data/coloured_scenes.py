@@ -26,7 +26,8 @@ import numpy as np
 
 from sweeps.data import captions, scenes
 from sweeps.data.captions import COLOURS, DIGITS, NO_COLOUR, NO_DIGIT
-from sweeps.data.scenes import BLOCK, LATTICE, SIDE, SPLIT_SEED, Floats, Ints, Split, Warp
+from sweeps.data.scenes import LATTICE, SIDE, SPLIT_SEED, Floats, Ints, Warp
+from sweeps.data.streams import BLOCK, Split, generators, leading
 
 Likeness = Literal["near", "far"]
 
@@ -160,7 +161,7 @@ def _by_digit(split: Split) -> tuple[Ints, Ints, Ints]:
 
 def gallery(split: Split, likeness: Likeness, count: int, number: int) -> Captioned:
     """One gallery of `count` scenes of a split's fixed stream, undistorted."""
-    order, kind = sorted(scenes.SPLIT_SIZES).index(split), ("near", "far").index(likeness)
+    order, kind = scenes.split_index(split), ("near", "far").index(likeness)
     rng = np.random.default_rng((SPLIT_SEED, 1, order, kind, count, number))
     if likeness == "near":
         return render(rng, split, near(rng, count, np.arange(CELLS)))
@@ -170,16 +171,8 @@ def gallery(split: Split, likeness: Likeness, count: int, number: int) -> Captio
 
 def singles(split: Split, count: int) -> Captioned:
     """The first `count` scenes with one digit each of a split's fixed stream, undistorted."""
-    order = sorted(scenes.SPLIT_SIZES).index(split)
-    blocks = []
-    for block in range(-(-count // BLOCK)):
-        rng = np.random.default_rng((SPLIT_SEED, 2, order, block))
-        content = far(rng, np.tile(np.arange(CELLS), (BLOCK, 1)), 1)
-        blocks.append(render(rng, split, content))
-    return Captioned(
-        np.concatenate([block.pixels for block in blocks])[:count],
-        Content(
-            np.concatenate([block.content.digits for block in blocks])[:count],
-            np.concatenate([block.content.colours for block in blocks])[:count],
-        ),
-    )
+    everywhere = np.tile(np.arange(CELLS), (BLOCK, 1))
+    seed = (SPLIT_SEED, 2, scenes.split_index(split))
+    blocks = [render(rng, split, far(rng, everywhere, 1)) for rng in generators(seed, count)]
+    pixels = np.concatenate([block.pixels for block in blocks])[:count]
+    return Captioned(pixels, leading([block.content for block in blocks], count))

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-Split = Literal["train", "validation", "test"]
+from sweeps.data.streams import BLOCK, Split, generators, leading
+
 Ints = NDArray[np.int64]
 
 PADDING: Final = 0
@@ -38,7 +39,6 @@ VALUE_LENGTH: Final = 3
 PAIR_LENGTH: Final = 1 + VALUE_LENGTH + 1  # key, value, delimiter
 MAX_PAIRS: Final = SYMBOLS // VALUE_LENGTH  # so many values without a common token
 SUCCESSORS: Final = 4  # of each filler token
-BLOCK: Final = 64  # examples drawn from one generator
 DATA_SEED: Final = 20240607
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
 
@@ -145,14 +145,13 @@ class Examples:
     start: Ints  # [B], position of the asked key in the context
 
 
-def _block(
-    rng: np.random.Generator, context_length: int, num_pairs: int
-) -> tuple[Ints, Ints, Ints, Ints]:
+def _block(rng: np.random.Generator, context_length: int, num_pairs: int) -> Examples:
     contexts = compose(rng, BLOCK, context_length, num_pairs)
     rows, asked = np.arange(BLOCK), rng.integers(0, num_pairs, BLOCK)
     key = contexts.keys[rows, asked]
     question = np.stack([np.full(BLOCK, QUESTION), key], axis=1)
-    return contexts.tokens, question, contexts.values[rows, asked], contexts.starts[rows, asked]
+    values, starts = contexts.values[rows, asked], contexts.starts[rows, asked]
+    return Examples(contexts.tokens, question, values, starts)
 
 
 def split_index(split: Split) -> int:
@@ -164,13 +163,6 @@ def split_index(split: Split) -> int:
 
 def stream(split: Split, count: int, context_length: int = 256, num_pairs: int = 12) -> Examples:
     """The first `count` examples of a split's fixed stream."""
-    order = split_index(split)
-    blocks = [
-        _block(
-            np.random.default_rng((DATA_SEED, order, context_length, num_pairs, block)),
-            context_length,
-            num_pairs,
-        )
-        for block in range(-(-count // BLOCK))
-    ]
-    return Examples(*(np.concatenate(parts)[:count] for parts in zip(*blocks, strict=True)))
+    seed = (DATA_SEED, split_index(split), context_length, num_pairs)
+    blocks = [_block(rng, context_length, num_pairs) for rng in generators(seed, count)]
+    return leading(blocks, count)

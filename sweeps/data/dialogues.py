@@ -27,7 +27,8 @@ import numpy as np
 from sweeps.data import mosaics, wording
 from sweeps.data.captions import NO_DIGIT
 from sweeps.data.mosaics import LATTICE, SLOTS
-from sweeps.data.scenes import BLOCK, SPLIT_SEED, SPLIT_SIZES, Floats, Ints, Split, Warp
+from sweeps.data.scenes import SPLIT_SEED, Floats, Ints, Warp, split_index
+from sweeps.data.streams import BLOCK, Split, generators
 from sweeps.data.wording import ALL, FIRST_COLOUR, FIRST_DIGIT, OF, Turn, token
 
 Kind = Literal["single", "detail", "two-turn", "several", "anyres"]
@@ -178,10 +179,9 @@ def draw(
 
 def stream(split: Split, kind: Kind, count: int) -> Dialogues:
     """The first `count` dialogues of a split's fixed, undistorted stream."""
-    order = sorted(SPLIT_SIZES).index(split)
+    seed = (SPLIT_SEED, 4, KINDS.index(kind), split_index(split))
     pixels, turns = [], []
-    for block in range(-(-count // BLOCK)):
-        rng = np.random.default_rng((SPLIT_SEED, 4, KINDS.index(kind), order, block))
+    for rng in generators(seed, count):
         drawn, seen = draw(rng, split, kind, BLOCK)
         pixels.append(drawn)
         turns += [ask(rng, ASKERS[kind], images, TURNS[kind]) for images in seen]

@@ -20,7 +20,8 @@ from typing import Final, Literal, get_args
 import numpy as np
 
 from sweeps.data import contexts
-from sweeps.data.contexts import Ints, Split
+from sweeps.data.contexts import Ints
+from sweeps.data.streams import BLOCK, Split, generators, leading
 
 Kind = Literal["insert", "delete", "replace"]
 Asked = Literal["elsewhere", "inside"]
@@ -120,14 +121,10 @@ def stream(split: Split, count: int, plan: Plan, asked: Asked) -> Examples:
     """The first `count` examples of a split's fixed stream, all edited at ``plan.start``."""
     numbers = (contexts.split_index(split), KINDS.index(plan.kind), plan.context_length)
     seed = (contexts.DATA_SEED, *numbers, plan.num_pairs, plan.edit_length)
-    blocks = [
-        _block(np.random.default_rng((*seed, block)), plan, asked)
-        for block in range(-(-count // contexts.BLOCK))
-    ]
-    return Examples(*(np.concatenate(parts)[:count] for parts in zip(*blocks, strict=True)))
+    return leading([_block(rng, plan, asked) for rng in generators(seed, count)], count)
 
 
-def _block(rng: np.random.Generator, plan: Plan, asked: Asked) -> tuple[Ints, Ints, Ints, Ints]:
+def _block(rng: np.random.Generator, plan: Plan, asked: Asked) -> Examples:
     pieces = _pieces(rng, plan.num_pairs + plan.old_pairs)
     first, last = plan.front_pairs, plan.front_pairs + plan.new_pairs
     old = pieces[:, plan.num_pairs :].copy()
@@ -138,17 +135,17 @@ def _block(rng: np.random.Generator, plan: Plan, asked: Asked) -> tuple[Ints, In
     rest = _hidden(rng, pieces[:, last : plan.num_pairs], plan.rest_length)
     before = np.concatenate([front, _hidden(rng, old, plan.old_length), rest], axis=1)
     low, high = (first, last) if asked == "inside" else (last, plan.num_pairs)
-    chosen = pieces[np.arange(contexts.BLOCK), rng.integers(low, high, contexts.BLOCK)]
-    question = np.stack([np.full(contexts.BLOCK, contexts.QUESTION), chosen[:, 0]], axis=1)
-    return before, new, question, chosen[:, 1:-1]
+    chosen = pieces[np.arange(BLOCK), rng.integers(low, high, BLOCK)]
+    question = np.stack([np.full(BLOCK, contexts.QUESTION), chosen[:, 0]], axis=1)
+    return Examples(before, new, question, chosen[:, 1:-1])
 
 
 def _pieces(rng: np.random.Generator, num_pairs: int) -> Ints:
     """Pairs whose keys and value tokens all differ: keys, values and delimiters [B, P, 5]."""
-    alphabet = np.tile(np.arange(contexts.SYMBOLS), (contexts.BLOCK, 1))
+    alphabet = np.tile(np.arange(contexts.SYMBOLS), (BLOCK, 1))
     keys_BP = rng.permuted(alphabet, axis=1)[:, :num_pairs] + contexts.FIRST_KEY
-    values_BPL = contexts.distinct_values(rng, contexts.BLOCK, num_pairs)
-    delimiters_BP1 = np.full((contexts.BLOCK, num_pairs, 1), contexts.DELIMITER)
+    values_BPL = contexts.distinct_values(rng, BLOCK, num_pairs)
+    delimiters_BP1 = np.full((BLOCK, num_pairs, 1), contexts.DELIMITER)
     return np.concatenate([keys_BP[..., None], values_BPL, delimiters_BP1], axis=2)
 
 

@@ -16,18 +16,8 @@ from typing import Final
 import numpy as np
 
 from sweeps.data import scenes
-from sweeps.data.scenes import (
-    BLOCK,
-    FRAGMENTS,
-    LATTICE,
-    MARGIN,
-    SIDE,
-    SPLIT_SEED,
-    Floats,
-    Ints,
-    Split,
-    Warp,
-)
+from sweeps.data.scenes import FRAGMENTS, LATTICE, MARGIN, SIDE, SPLIT_SEED, Floats, Ints, Warp
+from sweeps.data.streams import BLOCK, Split, generators, leading
 
 CLASSES: Final = ("background", "fragment", "digit")
 BACKGROUND, FRAGMENT, DIGIT = range(len(CLASSES))
@@ -79,15 +69,8 @@ def _paste(
 
 def stream(split: Split, count: int) -> LabelledScenes:
     """The first `count` scenes of a split's fixed, undistorted stream."""
-    order = sorted(scenes.SPLIT_SIZES).index(split)
-    blocks = [
-        compose(np.random.default_rng((SPLIT_SEED, 3, order, block)), split, BLOCK)
-        for block in range(-(-count // BLOCK))
-    ]
-    return LabelledScenes(
-        np.concatenate([block.pixels for block in blocks])[:count],
-        np.concatenate([block.classes for block in blocks])[:count],
-    )
+    seed = (SPLIT_SEED, 3, scenes.split_index(split))
+    return leading([compose(rng, split, BLOCK) for rng in generators(seed, count)], count)
 
 
 def mean_iou(predicted_BSS: Ints, classes_BSS: Ints) -> Floats:

@@ -18,7 +18,8 @@ import numpy as np
 from sweeps.data import scenes
 from sweeps.data.captions import NO_COLOUR, NO_DIGIT
 from sweeps.data.coloured_scenes import RGB, SHADE
-from sweeps.data.scenes import Floats, Ints, Split, Warp
+from sweeps.data.scenes import Floats, Ints, Warp
+from sweeps.data.streams import Split
 
 CELL: Final = 8  # px
 LATTICE: Final = 4  # cells along a side of one image

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-Split = Literal["train", "validation", "test"]
+from sweeps.data.streams import BLOCK, Split, generators, leading
+
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
@@ -33,7 +34,6 @@ FRAGMENTS: Final = 6  # per scene
 FRAGMENT_SIDES: Final = (5, 6, 7, 8)  # px
 MARGIN: Final = CELL  # px around the canvas, so that nothing is pasted out of bounds
 SCAN: Final = 8  # px, side of a scan
-BLOCK: Final = 64  # scenes drawn from one generator
 SPLIT_SEED: Final = 20240607
 SPLIT_SIZES: Final[dict[Split, int]] = {"train": 1297, "validation": 200, "test": 300}
 PIXEL_MEAN: Final = 0.4
@@ -81,6 +81,11 @@ def scans(split: Split) -> tuple[Floats, Ints]:
             return images[start : start + size], labels[start : start + size]
         start += size
     raise ValueError(f"no split {split!r}; choose one of {sorted(SPLIT_SIZES)}")
+
+
+def split_index(split: Split) -> int:
+    """Number of a split in seeds: by name, unlike that of :mod:`sweeps.data.contexts`."""
+    return sorted(SPLIT_SIZES).index(split)
 
 
 def draw(rng: np.random.Generator, scans_N88: Floats, warp: Warp | None = None) -> Floats:
@@ -216,13 +221,5 @@ def compose(rng: np.random.Generator, split: Split, count: int, warp: Warp | Non
 
 def stream(split: Split, count: int) -> Scenes:
     """The first `count` scenes of a split's fixed, undistorted stream."""
-    order = sorted(SPLIT_SIZES).index(split)
-    blocks = [
-        compose(np.random.default_rng((SPLIT_SEED, order, block)), split, BLOCK)
-        for block in range(-(-count // BLOCK))
-    ]
-    return Scenes(
-        np.concatenate([block.pixels for block in blocks])[:count],
-        np.concatenate([block.labels for block in blocks])[:count],
-        np.concatenate([block.cells for block in blocks])[:count],
-    )
+    seed = (SPLIT_SEED, split_index(split))
+    return leading([compose(rng, split, BLOCK) for rng in generators(seed, count)], count)

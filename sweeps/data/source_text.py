@@ -22,7 +22,8 @@ from typing import Final
 
 import numpy as np
 
-from sweeps.data.contexts import DATA_SEED, Ints, Split, split_index
+from sweeps.data.contexts import DATA_SEED, Ints, split_index
+from sweeps.data.streams import Split
 
 START: Final = 256
 VOCABULARY: Final = START + 1

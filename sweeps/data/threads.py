@@ -28,7 +28,8 @@ from typing import Final
 import numpy as np
 
 from sweeps.data import contexts
-from sweeps.data.contexts import BLOCK, DATA_SEED, DELIMITER, FIRST_FILLER, FIRST_KEY, Ints, Split
+from sweeps.data.contexts import DATA_SEED, DELIMITER, FIRST_FILLER, FIRST_KEY, Ints
+from sweeps.data.streams import BLOCK, Split, generators, leading
 
 MAX_NEEDLES: Final = 8
 FIRST_ORDINAL: Final = FIRST_FILLER - MAX_NEEDLES
@@ -142,12 +143,12 @@ def ask(keys_BNK: Ints) -> tuple[Ints, Ints]:
 
 def _block(
     rng: np.random.Generator, context_length: int, num_threads: int, hops: int, needles: int
-) -> tuple[Ints, Ints, Ints, Ints]:
+) -> Examples:
     drawn = compose(rng, BLOCK, context_length, num_threads, hops)
     order = rng.permuted(np.tile(np.arange(num_threads), (BLOCK, 1)), axis=1)[:, :needles]
     rows = np.arange(BLOCK)[:, None]
     question, answer = ask(drawn.keys[rows, order])
-    return drawn.tokens, question, answer, drawn.starts[rows, order]
+    return Examples(drawn.tokens, question, answer, drawn.starts[rows, order])
 
 
 def stream(
@@ -160,9 +161,6 @@ def stream(
 ) -> Examples:
     """The first `count` examples of a split's fixed stream."""
     check(context_length, num_threads, hops, needles)
-    knobs = (contexts.split_index(split), context_length, num_threads, hops, needles)
-    blocks = [
-        _block(np.random.default_rng((DATA_SEED, STREAM, *knobs, block)), *knobs[1:])
-        for block in range(-(-count // BLOCK))
-    ]
-    return Examples(*(np.concatenate(parts)[:count] for parts in zip(*blocks, strict=True)))
+    knobs = (context_length, num_threads, hops, needles)
+    seed = (DATA_SEED, STREAM, contexts.split_index(split), *knobs)
+    return leading([_block(rng, *knobs) for rng in generators(seed, count)], count)

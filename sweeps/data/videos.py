@@ -28,16 +28,8 @@ from sweeps.data import mosaics, wording
 from sweeps.data.captions import NO_DIGIT
 from sweeps.data.dialogues import Dialogues
 from sweeps.data.mosaics import LATTICE, Objects
-from sweeps.data.scenes import (
-    BLOCK,
-    MARGIN,
-    SPLIT_SEED,
-    SPLIT_SIZES,
-    Floats,
-    Ints,
-    Split,
-    Warp,
-)
+from sweeps.data.scenes import MARGIN, SPLIT_SEED, Floats, Ints, Warp, split_index
+from sweeps.data.streams import BLOCK, Split, generators
 from sweeps.data.wording import FIRST_COLOUR, FIRST_DIGIT, OF, Turn, token
 
 Asked = Literal["what", "when", "order", "motion"]
@@ -159,10 +151,9 @@ def ask(rng: np.random.Generator, story: Story, count: int) -> list[Turn]:
 
 def stream(split: Split, asked: Asked, count: int) -> Dialogues:
     """The first `count` videos of a split's fixed, undistorted stream."""
-    order = sorted(SPLIT_SIZES).index(split)
+    seed = (SPLIT_SEED, 5, ASKED.index(asked), split_index(split))
     pixels, turns = [], []
-    for block in range(-(-count // BLOCK)):
-        rng = np.random.default_rng((SPLIT_SEED, 5, ASKED.index(asked), order, block))
+    for rng in generators(seed, count):
         drawn, stories = draw(rng, split, BLOCK)
         pixels.append(drawn)
         turns += [[ASKERS[asked](rng, story)] for story in stories]

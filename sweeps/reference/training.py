@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from sweeps.data.scenes import Split
+from sweeps.data.streams import Split
 
 THREADS = 1  # weights are bit-identical only for one thread count and instruction set
 REPORT_EVERY = 50  # steps

@@ -22,6 +22,7 @@ from sweeps.data import wording
 from sweeps.data.dialogues import Dialogues
 from sweeps.data.mosaics import SIDE
 from sweeps.data.wording import QUESTION_LENGTH, VOCABULARY
+from sweeps.tasks._fit import too_few_tokens
 from sweeps.tasks._pictures import picture, scans_digest, unfit
 from sweeps.tasks._requests import only_row
 from sweeps.tasks.base import Task
@@ -83,9 +84,9 @@ class DialogueTask(Task[VisionLanguageBackbone, DialogueBatch]):
         """The task needs a tower for 32x32 RGB images, its vocabulary and its placeholder."""
         if (reason := unfit(self.id, config.get("vision_config", {}), SIDE)) is not None:
             return reason
-        vocabulary = config.get("text_config", {}).get("vocab_size", 0)
-        if vocabulary < VOCABULARY:
-            return f"{self.id} needs a vocabulary of {VOCABULARY}; this model has {vocabulary}"
+        text = config.get("text_config", {})
+        if (reason := too_few_tokens(self.id, VOCABULARY, text)) is not None:
+            return reason
         placeholder = config.get("image_token_index")
         if placeholder != wording.IMAGE:
             return (
@@ -117,7 +118,7 @@ class DialogueTask(Task[VisionLanguageBackbone, DialogueBatch]):
         of 3x32x32 numbers for each of :attr:`names` and a question for each turn.
         """
         if list(inputs) == ["example"]:
-            return only_row(self.batches(), inputs["example"])
+            return only_row(self, inputs["example"])
         if sorted(inputs) != ["pixel_values", "questions"]:
             raise ValueError(
                 f"inputs must hold example, or pixel_values and questions; got {list(inputs)}"

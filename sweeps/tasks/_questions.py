@@ -21,6 +21,7 @@ from methods.backbones.causal_lm import CausalLMBackbone
 from methods.places import Place
 from sweeps.data import contexts
 from sweeps.data.contexts import Ints
+from sweeps.tasks._fit import too_few_tokens, too_long
 from sweeps.tasks._requests import is_integer, only_key, only_row
 from sweeps.tasks.base import Task
 
@@ -94,14 +95,9 @@ class QuestionTask(Task[CausalLMBackbone, QuestionBatch]):
 
     def incompatible_with(self, config: dict[str, Any]) -> str | None:
         """The task needs its vocabulary and room for context, question and answer."""
-        vocabulary = config.get("vocab_size", 0)
-        if vocabulary < self.vocabulary:
-            return f"{self.id} needs a vocabulary of {self.vocabulary}; this model has {vocabulary}"
         length = self.context_length + self.question_length + self.answer_length
-        positions = config.get("max_position_embeddings", length)
-        if length > positions:
-            return f"{self.id} needs {length} positions; this model has {positions}"
-        return None
+        unknown = too_few_tokens(self.id, self.vocabulary, config)
+        return unknown or too_long(self.id, length, config)
 
     def batches(self) -> list[QuestionBatch]:
         """The front of the test stream; made once per process."""
@@ -124,7 +120,7 @@ class QuestionTask(Task[CausalLMBackbone, QuestionBatch]):
         """`{"example": 7}` of the test stream, or `{"input_ids": [...]}`, question at its end."""
         key = only_key(inputs, ("example", "input_ids"))
         if key == "example":
-            return only_row(self.batches(), inputs[key])
+            return only_row(self, inputs[key])
         tokens = torch.tensor([self._tokens(inputs[key])])
         answer = torch.full((1, self.answer_length), UNKNOWN)
         asked = self.question_length

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
-from sweeps.tasks.base import BatchT
+from sweeps.tasks.base import BatchT, Task
 
 
 def only_key(inputs: dict[str, Any], choices: tuple[str, ...]) -> str:
@@ -24,21 +22,19 @@ def example_index(value: Any, num_examples: int) -> int:
     return int(value)
 
 
-def only_row(batches: Sequence[BatchT], value: Any) -> BatchT:
-    """A batch of the one example that ``value`` is the index of.
+def only_row(task: Task[Any, BatchT], value: Any) -> BatchT:
+    """A batch of the one example of the task that ``value`` is the index of.
 
-    Batches are dataclasses of tensors with examples in front. Raises ValueError for no index.
+    Raises ValueError for no index.
     """
+    batches = task.batches()
     sizes = [len(batch) for batch in batches]
     row = example_index(value, sum(sizes))
     number = 0
     while row >= sizes[number]:
         row -= sizes[number]
         number += 1
-    batch: Any = batches[number]
-    tensors = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
-    only: BatchT = type(batch)(**{name: rows[row : row + 1] for name, rows in tensors.items()})
-    return only
+    return task.part_of(batches[number], row, row + 1)
 
 
 def is_integer(value: Any) -> bool:

@@ -90,11 +90,3 @@ def tokens(shape: tuple[int, ...], end: int) -> Tensor:
     """Token ids below ``end``, uniform, int64, the same for the same shape and end."""
     generator = torch.Generator().manual_seed(0)
     return torch.randint(min(NUM_RESERVED, end - 1), end, shape, generator=generator)
-
-
-def too_long(task_id: str, length: int, decoder: dict[str, Any]) -> str | None:
-    """Why a decoder with this configuration has no room for so many tokens, or None."""
-    positions = decoder.get("max_position_embeddings", length)
-    if length > positions:
-        return f"{task_id} needs {length} positions; this model has {positions}"
-    return None

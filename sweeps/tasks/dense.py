@@ -93,7 +93,7 @@ class Dense(Task[ViTDenseBackbone, DenseBatch]):
         """`{"example": 7}` of the test stream, or `{"pixel_values": [[[...]]]}` of 3x48x48."""
         key = only_key(inputs, ("example", "pixel_values"))
         if key == "example":
-            return only_row(self.batches(), inputs[key])
+            return only_row(self, inputs[key])
         unknown = torch.full((1, scenes.SIDE, scenes.SIDE), UNKNOWN)
         return DenseBatch(picture(inputs[key])[None], unknown)
 

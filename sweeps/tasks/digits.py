@@ -84,7 +84,7 @@ class Digits(Task[ViTBackbone, DigitsBatch]):
         """`{"example": 7}` of the test stream, or `{"pixel_values": [[[...]]]}` of 3x48x48."""
         key = only_key(inputs, ("example", "pixel_values"))
         if key == "example":
-            return only_row(self.batches(), inputs[key])
+            return only_row(self, inputs[key])
         return DigitsBatch(picture(inputs[key])[None], torch.tensor([UNKNOWN]))
 
     @staticmethod

@@ -29,6 +29,7 @@ from methods.backbones.causal_lm import CausalLMBackbone
 from methods.edit._base import Edit
 from methods.places import Place
 from sweeps.data import contexts, edits
+from sweeps.tasks._fit import too_few_tokens, too_long
 from sweeps.tasks._requests import is_integer, only_key, only_row
 from sweeps.tasks.base import Task
 
@@ -102,14 +103,9 @@ class EditedRecall(Task[CausalLMBackbone, EditedBatch]):
 
     def incompatible_with(self, config: dict[str, Any]) -> str | None:
         """The task needs its vocabulary and room for context, question and answer."""
-        vocabulary = config.get("vocab_size", 0)
-        if vocabulary < contexts.VOCABULARY:
-            return f"{self.id} needs {contexts.VOCABULARY} tokens; this model has {vocabulary}"
         length = self._longest + QUESTION_LENGTH + contexts.VALUE_LENGTH
-        positions = config.get("max_position_embeddings", length)
-        if length > positions:
-            return f"{self.id} needs {length} positions; this model has {positions}"
-        return None
+        unknown = too_few_tokens(self.id, contexts.VOCABULARY, config)
+        return unknown or too_long(self.id, length, config)
 
     @property
     def answer_length(self) -> int:
@@ -147,7 +143,7 @@ class EditedRecall(Task[CausalLMBackbone, EditedBatch]):
         the tokens of `replacement`; and `question`, a mark and a key.
         """
         if only_key(inputs, ("example", "edit")) == "example":
-            return only_row(self.batches(), inputs["example"])
+            return only_row(self, inputs["example"])
         return self._requested(inputs["edit"])
 
     def _requested(self, value: Any) -> EditedBatch:

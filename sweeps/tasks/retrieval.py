@@ -81,7 +81,7 @@ class Retrieval(CaptionedTask[RetrievalBatch]):
     def batch_of(self, inputs: dict[str, Any]) -> RetrievalBatch:
         """`{"example": 7}`, or `{"pixel_values": [[[...]]], "captions": ["red two top left"]}`."""
         if set(inputs) == {"example"}:
-            return only_row(self.batches(), inputs["example"])
+            return only_row(self, inputs["example"])
         if set(inputs) != {"pixel_values", "captions"}:
             raise ValueError(
                 f"inputs must hold example, or pixel_values and captions; got {list(inputs)}"

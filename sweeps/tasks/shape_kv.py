@@ -19,7 +19,8 @@ from torch import Tensor
 
 from methods.backbones.causal_lm import CausalLMBackbone
 from methods.places import Place
-from sweeps.tasks._shape import ShapeTask, tokens, too_long
+from sweeps.tasks._fit import too_long
+from sweeps.tasks._shape import ShapeTask, tokens
 
 
 @dataclass(frozen=True)

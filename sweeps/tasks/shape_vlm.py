@@ -23,7 +23,8 @@ from methods.backbones.causal_lm import with_defaults
 from methods.backbones.vision_language import VisionLanguageBackbone
 from methods.contexts import VisualLayout
 from methods.places import Place
-from sweeps.tasks._shape import ShapeTask, fixed_size, pixels, tokens, too_long
+from sweeps.tasks._fit import too_long
+from sweeps.tasks._shape import ShapeTask, fixed_size, pixels, tokens
 
 ANY_SIZE: Final = 672
 """Side of the images for towers that take any: 576 tokens of 28 pixels, as LLaVA-1.5 has."""

@@ -33,6 +33,7 @@ from torch.nn import functional
 from methods.backbones.causal_lm import CausalLMBackbone
 from methods.places import Place
 from sweeps.data import source_text
+from sweeps.tasks._fit import too_few_tokens, too_long
 from sweeps.tasks._requests import only_key, only_row
 from sweeps.tasks.base import Task
 
@@ -75,15 +76,8 @@ class Text(Task[CausalLMBackbone, TextBatch]):
 
     def incompatible_with(self, config: dict[str, Any]) -> str | None:
         """The task needs tokens that are bytes, and room for the whole window."""
-        vocabulary = config.get("vocab_size", 0)
-        if vocabulary < source_text.VOCABULARY:
-            return (
-                f"text needs a vocabulary of {source_text.VOCABULARY}; this model has {vocabulary}"
-            )
-        positions = config.get("max_position_embeddings", self._window)
-        if self._window > positions:
-            return f"text needs {self._window} positions; this model has {positions}"
-        return None
+        unknown = too_few_tokens(self.id, source_text.VOCABULARY, config)
+        return unknown or too_long(self.id, self._window, config)
 
     def batches(self) -> list[TextBatch]:
         """The front of the test stream; made once per process."""
@@ -122,7 +116,7 @@ class Text(Task[CausalLMBackbone, TextBatch]):
         """`{"example": 7}` of the test stream, or `{"text": "..."}`, whose end is scored."""
         key = only_key(inputs, ("example", "text"))
         if key == "example":
-            return only_row(self.batches(), inputs[key])
+            return only_row(self, inputs[key])
         return self._split(torch.tensor([[source_text.START, *self._bytes(inputs[key])]]))
 
     @property

@@ -86,7 +86,7 @@ class ZeroShot(CaptionedTask[ZeroShotBatch]):
         """`{"example": 7}` of the test stream, or `{"pixel_values": [[[...]]]}` of 3x48x48."""
         key = only_key(inputs, ("example", "pixel_values"))
         if key == "example":
-            return only_row(self.batches(), inputs[key])
+            return only_row(self, inputs[key])
         return ZeroShotBatch(picture(inputs[key])[None], torch.tensor([UNKNOWN]))
 
     def _cosines(self, backbone: CLIPBackbone, batch: ZeroShotBatch) -> Tensor:

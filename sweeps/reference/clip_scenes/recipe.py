@@ -38,7 +38,8 @@ from transformers import (
 from sweeps.data import captions, coloured_scenes
 from sweeps.data.captions import NO_COLOUR, NO_DIGIT
 from sweeps.data.coloured_scenes import CELLS, Captioned, Content
-from sweeps.data.scenes import LATTICE, SIDE, Ints, Split, Warp
+from sweeps.data.scenes import LATTICE, SIDE, Ints, Warp
+from sweeps.data.streams import Split
 from sweeps.reference import lattice, training, vit_digits
 from sweeps.reference.lattice import PATCH
 from sweeps.reference.training import Optimiser, Progress, fit, report, reproducible

@@ -31,7 +31,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sweeps.data import contexts
-from sweeps.data.contexts import Split
+from sweeps.data.streams import Split
 from sweeps.reference import llama, training
 from sweeps.reference.training import Optimiser, Progress, Trace, fit, report, reproducible
 

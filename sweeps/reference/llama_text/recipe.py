@@ -21,7 +21,8 @@ from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sweeps.data import source_text
-from sweeps.data.contexts import Ints, Split
+from sweeps.data.contexts import Ints
+from sweeps.data.streams import Split
 from sweeps.reference import llama, training
 from sweeps.reference.training import Optimiser, Progress, fit, report, reproducible
 

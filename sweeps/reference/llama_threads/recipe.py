@@ -27,7 +27,7 @@ from torch import Tensor
 from transformers import LlamaForCausalLM
 
 from sweeps.data import contexts, threads
-from sweeps.data.contexts import Split
+from sweeps.data.streams import Split
 from sweeps.models import location, open_reference
 from sweeps.reference import llama, training
 from sweeps.reference.training import Optimiser, Progress, fit, report, reproducible

@@ -25,7 +25,8 @@ from transformers import LlavaForConditionalGeneration
 
 from sweeps.data import dialogues, wording
 from sweeps.data.dialogues import ASKERS, KINDS, NAMES, Asker, Kind, Seen
-from sweeps.data.scenes import Ints, Split
+from sweeps.data.scenes import Ints
+from sweeps.data.streams import Split
 from sweeps.data.wording import Turn
 from sweeps.reference import llava, tower, training
 from sweeps.reference.llava import Trainee

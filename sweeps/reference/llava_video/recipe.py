@@ -22,7 +22,8 @@ from transformers import LlavaForConditionalGeneration
 
 from sweeps import reference
 from sweeps.data import videos, wording
-from sweeps.data.scenes import Split, Warp
+from sweeps.data.scenes import Warp
+from sweeps.data.streams import Split
 from sweeps.data.videos import ASKED, Asked, Story
 from sweeps.reference import llava, tower
 from sweeps.reference.llava import Trainee

@@ -22,7 +22,8 @@ from torch.nn import functional
 from transformers import ViTConfig, ViTForMaskedImageModeling
 
 from sweeps.data import ink
-from sweeps.data.scenes import LATTICE, SIDE, Split, Warp
+from sweeps.data.scenes import LATTICE, SIDE, Warp
+from sweeps.data.streams import Split
 from sweeps.reference import lattice, training
 from sweeps.reference.lattice import PATCH
 from sweeps.reference.training import Optimiser, Progress, fit, report, reproducible

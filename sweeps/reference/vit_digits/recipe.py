@@ -29,7 +29,8 @@ from torch.nn import functional
 from transformers import ViTConfig, ViTForImageClassification
 
 from sweeps.data import scenes
-from sweeps.data.scenes import CLASSES, LATTICE, SIDE, Split, Warp
+from sweeps.data.scenes import CLASSES, LATTICE, SIDE, Warp
+from sweeps.data.streams import Split
 from sweeps.reference import lattice, training
 from sweeps.reference.lattice import PATCH
 from sweeps.reference.training import Optimiser, Progress, fit, report, reproducible

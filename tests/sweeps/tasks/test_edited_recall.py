@@ -180,7 +180,7 @@ def test_impossible_settings_are_refused(fields, message):
 
 def test_incompatible_models_are_refused_with_a_reason():
     assert EditedRecall().incompatible_with(config()) is None
-    assert "196 tokens" in EditedRecall().incompatible_with(config() | {"vocab_size": 10})
+    assert "a vocabulary of 196" in EditedRecall().incompatible_with(config() | {"vocab_size": 10})
     longest = EditedRecall(context_length=1000, edit="delete")
     assert "1037 positions" in longest.incompatible_with(config())
     assert EditedRecall(context_length=1000).incompatible_with(config()) is None
