@@ -1,8 +1,8 @@
 """Tables: what was planned, what happened, what is still to be mirrored.
 
-Only :mod:`store.repository` and :mod:`store.mirror.outbox` read or write them, with plain queries;
-there are no relationships, so nothing can be loaded lazily. Names carry a prefix because MLflow's
-tables live in the same database. Changing a table takes a migration in ``store/migrations``.
+Only this package reads or writes them, with plain queries; there are no relationships, so nothing
+can be loaded lazily. Names carry a prefix because MLflow's tables live in the same database.
+Changing a table takes a migration in ``store/migrations``.
 """
 
 from __future__ import annotations

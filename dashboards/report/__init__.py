@@ -1,1 +1,1 @@
-"""A sweep on one page for whoever reviews it: :func:`dashboards.report.writing.written`."""
+"""A sweep on one page for whoever reviews it: :func:`dashboards.report.writing.write_report`."""

@@ -126,7 +126,10 @@ class CausalLMBackbone(EditablePrompts):
     def attach(
         self, stage: Stage, seed: int, compression: Compression
     ) -> AbstractContextManager[None]:
-        """Shorten prompts, or whatever attaches to a decoder; see :class:`Backbone`."""
+        """Shorten prompts, or whatever attaches to a decoder.
+
+        See :meth:`methods.backbones.base.Backbone.attach`.
+        """
         if stage.place == "prompt":
             return self._attach_filter(stage, seed, compression)
         return super().attach(stage, seed, compression)

@@ -85,7 +85,10 @@ class EditablePrompts(LanguageBackbone):
     def attach(
         self, stage: Stage, seed: int, compression: Compression
     ) -> AbstractContextManager[None]:
-        """Edit caches, or whatever attaches to a decoder; see :class:`Backbone`."""
+        """Edit caches, or whatever attaches to a decoder.
+
+        See :meth:`methods.backbones.base.Backbone.attach`.
+        """
         if stage.place == "edit":
             return self._attach_editor(stage.method, compression)
         return super().attach(stage, seed, compression)

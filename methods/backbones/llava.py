@@ -53,7 +53,10 @@ class LlavaBackbone(VisionLanguageBackbone):
     def attach(
         self, stage: Stage, seed: int, compression: Compression
     ) -> AbstractContextManager[None]:
-        """Cut patches, visual tokens or what any decoder has; see :class:`Backbone`."""
+        """Cut patches, visual tokens or what any decoder has.
+
+        See :meth:`methods.backbones.base.Backbone.attach`.
+        """
         if stage.place == "vision":
             return self._images.attach(stage, seed, compression)
         return super().attach(stage, seed, compression)

@@ -68,7 +68,10 @@ class LanguageBackbone(Backbone):
     def attach(
         self, stage: Stage, seed: int, compression: Compression
     ) -> AbstractContextManager[None]:
-        """What attaches at each place of a decoder; see :class:`Backbone`."""
+        """What attaches at each place of a decoder.
+
+        See :meth:`methods.backbones.base.Backbone.attach`.
+        """
         match stage.place:
             case "weights":
                 return converted(self.model, stage.method, compression)

@@ -172,7 +172,10 @@ class VisionLanguageBackbone(LanguageBackbone):
     def attach(
         self, stage: Stage, seed: int, compression: Compression
     ) -> AbstractContextManager[None]:
-        """Cut visual tokens or what any decoder has; see :class:`Backbone`."""
+        """Cut visual tokens or what any decoder has.
+
+        See :meth:`methods.backbones.base.Backbone.attach`.
+        """
         if stage.place == "vlm":
             return self._attach_visual(stage, seed, compression)
         return super().attach(stage, seed, compression)

@@ -111,7 +111,10 @@ class VisionBackbone(Backbone):
     def attach(
         self, stage: Stage, seed: int, compression: Compression
     ) -> AbstractContextManager[None]:
-        """Reduce patches in every forward pass, or swap weights; see :class:`Backbone`."""
+        """Reduce patches in every forward pass, or swap weights.
+
+        See :meth:`methods.backbones.base.Backbone.attach`.
+        """
         if stage.place == "weights":
             return converted(self.model, stage.method, compression)
         return self._attach_tower(stage, seed, compression)

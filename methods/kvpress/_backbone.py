@@ -89,7 +89,10 @@ class PressedBackbone(Backbone):
     def attach(
         self, stage: Stage, seed: int, compression: Compression
     ) -> AbstractContextManager[None]:
-        """Put a press to work, or nothing for the baseline; see :class:`Backbone`."""
+        """Put a press to work, or nothing for the baseline.
+
+        See :meth:`methods.backbones.base.Backbone.attach`.
+        """
         if not isinstance(stage.method, Press):
             return nullcontext()
         return self._attach_press(stage.method, stage.keep_ratio, seed, compression)

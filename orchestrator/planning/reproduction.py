@@ -1,7 +1,7 @@
 """Run a stored trial again in this process, and say where conditions and numbers differ.
 
 On the same machine, with the same versions, weights and data every number that is not a time is
-the same bits; :data:`sweeps.trial.TIME_METRICS` are told apart and decide nothing.
+the same bits; :data:`sweeps.times.TIME_METRICS` are told apart and decide nothing.
 """
 
 from __future__ import annotations

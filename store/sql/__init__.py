@@ -1,1 +1,1 @@
-"""Statements, one module for each group of tables; only the repository executes them."""
+"""Statements and what they answer, one module for each group of tables."""

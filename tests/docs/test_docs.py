@@ -28,7 +28,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 HOW_TO = sorted((DOCS / "how-to").glob("*.md"))
 SERVING = {"serve", "ui"}
-PACKAGES = ("methods", "sweeps", "store", "orchestrator", "dashboards")
+PROJECT = ("methods", "sweeps", "store", "orchestrator", "dashboards", "tests")
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +115,11 @@ def shell(script: str, folder: Path, **environment: str) -> str:
 def test_the_tutorial_ends_with_a_method_of_ones_own(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, tmp_path / package)
+    for folder in PROJECT:
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    place = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "PARETOKEN_STORE": store.url}
+    place = {"PYTHONPATH": str(tmp_path), "PARETOKEN_STORE": store.url}
     said = []
     for snippet in snippets(DOCS / "tutorial.md"):
         if snippet.file is not None:
