@@ -104,8 +104,8 @@ def _best_page(row: Row) -> list[RenderableType]:
 
 def _asked(row: Row) -> str:
     words = [f"best {row['of']}"]
-    words += [f"{metric} <= {bound:g}" for metric, bound in row["maximum"].items()]
-    words += [f"{metric} >= {bound:g}" for metric, bound in row["minimum"].items()]
+    words += [f"{metric} <= {bound:,.10g}" for metric, bound in row["maximum"].items()]
+    words += [f"{metric} >= {bound:,.10g}" for metric, bound in row["minimum"].items()]
     if row["within"] is not None:
         words.append(f"within {row['within']} of the baseline, {row['confidence']:.0%} sure")
     return ", ".join(words)

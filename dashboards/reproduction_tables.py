@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -27,7 +27,8 @@ def reproduction_page(row: Json) -> RenderableType:
     if numbers:
         parts.append(_pairs("Numbers that differ", numbers))
     parts += [*map(Text, _verdict(row)), Text()]
-    return Group(*parts, _pairs("Times, which decide nothing", row["times"]))
+    taken = [each for each in row["times"] if (each["then"], each["now"]) != (None, None)]
+    return Group(*parts, _pairs("Times, which decide nothing", taken, "{:.4g}".format))
 
 
 def _title(row: Json) -> str:
@@ -60,14 +61,14 @@ def _verdict(row: Json) -> list[str]:
     return lines
 
 
-def _pairs(title: str, pairs: Sequence[Json]) -> FittingTable:
+def _pairs(title: str, pairs: Sequence[Json], written: Callable[[Any], str] = str) -> FittingTable:
+    then, now = (
+        ["-" if each[when] is None else written(each[when]) for each in pairs]
+        for when in ("then", "now")
+    )
     columns = [
         Column("", [each["name"] for each in pairs], justify="left"),
-        Column("stored", [_text(each["then"]) for each in pairs], justify="left", folds=True),
-        Column("now", [_text(each["now"]) for each in pairs], justify="left", folds=True),
+        Column("stored", then, justify="left", folds=True),
+        Column("now", now, justify="left", folds=True),
     ]
     return FittingTable(title, columns)
-
-
-def _text(value: object) -> str:
-    return "-" if value is None else str(value)

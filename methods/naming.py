@@ -17,7 +17,7 @@ def unknown(kind: str, value: str, choices: Iterable[str]) -> str:
     names = sorted(choices)
     near = nearest(value, names)
     hint = f"; did you mean {near!r}?" if near else ""
-    return f"unknown {kind} {value!r}{hint} (choices: {', '.join(names)})"
+    return f"unknown {kind} {value!r}{hint} (choices: {', '.join(names) or 'none'})"
 
 
 def nearest(value: str, choices: Iterable[str]) -> str | None:

@@ -17,7 +17,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.naming import short
+from methods.naming import nearest, short
 from store.frontiers.bootstrap import Floats, Ints, observed_means
 from store.frontiers.paired import Paired
 from store.frontiers.uncertainty import ROUNDING
@@ -174,8 +174,8 @@ def find(paired: Paired, name: str) -> int:
     ]
     if len(fitting) == 1:
         return fitting[0]
-    method = name.partition("@")[0]
-    near_by = fitting or [i for i, each in enumerate(groups) if each.method == method]
+    meant = nearest(name.partition("@")[0], (each.method for each in groups))
+    near_by = fitting or [i for i, each in enumerate(groups) if each.method == meant]
     choices = _choices(paired, near_by or range(len(groups)))
     found = "several configurations" if fitting else "no configuration"
     raise ValueError(f"{name!r} names {found} of {paired.workload!r}; choices: {choices}")
@@ -183,7 +183,10 @@ def find(paired: Paired, name: str) -> int:
 
 def _choices(paired: Paired, indices: Sequence[int]) -> str:
     groups = [paired.configurations[index] for index in indices]
-    texts = [f"{short(each.trials[0])} ({each.method}@{each.keep_label})" for each in groups]
+    texts = [
+        f"{short(each.trials[0])} ({each.method}@{each.keep_label} {each.schedule})"
+        for each in groups
+    ]
     more = len(texts) - _SHOWN
     return ", ".join(texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 

@@ -91,10 +91,12 @@ def end(
 
 
 def sweep_id(connection: Connection, name: str) -> int:
-    """The sweep's row. Raises ValueError that names the nearest sweep."""
+    """The sweep's row. Raises ValueError that names the nearest, or the empty store."""
     found = connection.execute(select(Sweep.id).where(Sweep.name == name)).scalar_one_or_none()
     if found is None:
-        names = connection.execute(select(Sweep.name)).scalars()
+        names = list(connection.execute(select(Sweep.name)).scalars())
+        if not names:
+            raise ValueError(f"no sweep in {connection.engine.url}")
         raise ValueError(unknown("sweep", name, names))
     return found
 

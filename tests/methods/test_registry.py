@@ -27,6 +27,7 @@ class Newcomer(TokenMethod[TokenContext]):
 @pytest.fixture
 def vision_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A second folder of the vision family, forgotten again afterwards."""
+    entries()  # which remembers what it saw first
     monkeypatch.setattr(methods.vision, "__path__", [*methods.vision.__path__, str(tmp_path)])
     before = set(sys.modules)
     yield tmp_path

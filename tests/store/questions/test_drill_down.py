@@ -81,7 +81,7 @@ def test_configurations_are_found_by_trial_or_by_name() -> None:
     assert find(whole, "c-0.25") == 3
     with pytest.raises(ValueError, match=r"names no configuration .* choices: a-0\.5-0"):
         find(whole, "a@0.3")
-    with pytest.raises(ValueError, match=r"'d@1' names no configuration .*\(identity@1\)"):
+    with pytest.raises(ValueError, match=r"'d@1' names no configuration .*\(identity@1 uniform\)"):
         find(whole, "d@1")
     twice = paired(
         [[1.0]] * 2, flops(0.5, 0.6), method=["a"] * 2, schedule=["x", "y"], trial=["t1", "t2"]
