@@ -35,7 +35,7 @@ _PAGE = """<!DOCTYPE html>
 
 
 def html(sweep_name: str, panels: Sequence[Panel]) -> str:
-    """The whole page."""
+    """The figure as a page of its own that needs no network."""
     page = figure(sweep_name, panels).to_html(
         full_html=False,
         include_plotlyjs=True,

@@ -44,7 +44,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One workload."""
+    """What the figure of one workload draws: series, the frontier's staircase, the baseline."""
 
     workload: str
     cost: str
@@ -60,7 +60,7 @@ class Panel:
 
     @property
     def rows(self) -> list[Row]:
-        """All rows drawn."""
+        """Every trial that is drawn, over all series."""
         return [row for series in self.series for row in series.rows]
 
     @property

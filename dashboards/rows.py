@@ -21,7 +21,7 @@ STACK, STAGES = "stack", "stages"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A finished trial."""
+    """A finished trial, as tables and figures show it."""
 
     point: Point
     on_frontier: bool
@@ -193,7 +193,7 @@ class Variant(Protocol):
 
     @property
     def method(self) -> str:
-        """Its id."""
+        """Id of the method."""
         ...
 
     @property

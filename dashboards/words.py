@@ -10,8 +10,10 @@ _MOST: Final = 3
 
 
 def decimals(value: float | None) -> str:
-    """Three decimals; nothing for what was not measured."""
-    return "" if value is None else f"{value:.3f}"
+    """Three decimals below a thousand; nothing for what was not measured."""
+    if value is None:
+        return ""
+    return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def size(num_bytes: float | None) -> str:

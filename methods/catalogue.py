@@ -17,7 +17,7 @@ Training = Literal["training-free", "light-training", "full-training"]
 
 
 class CatalogueRow(BaseModel):
-    """One published method."""
+    """One published method, implemented here or still to come."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -73,7 +73,7 @@ class FeatureContext(TokenContext):
 
     @property
     def compared(self) -> Tensor:
-        """The features."""
+        """What tokens are compared by: their features, [B, N, D]."""
         return self.hidden_BND
 
 
@@ -138,7 +138,7 @@ class CacheContext(TokenContext):
 
     @property
     def compared(self) -> Tensor:
-        """The keys."""
+        """What entries are compared by: their keys, [B, N, D]."""
         return self.keys_BND
 
 

@@ -19,7 +19,7 @@ class Deferred(Generic[T]):
 
     @cached_property
     def value(self) -> T:
-        """What ``compute`` returned."""
+        """What ``compute`` returned, called once, when this is first asked for."""
         return self._compute()
 
 

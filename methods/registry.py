@@ -24,7 +24,7 @@ NOT_FAMILIES = frozenset({"backbones"})
 
 @dataclass(frozen=True)
 class MethodEntry:
-    """One registered method."""
+    """A method as its file and folder register it: id, family, class."""
 
     id: str
     family: str

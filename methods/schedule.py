@@ -45,7 +45,7 @@ class Uniform(_Schedule):
 
     @property
     def label(self) -> str:
-        """Always ``uniform``."""
+        """``uniform``: nothing varies."""
         return "uniform"
 
 
@@ -62,7 +62,7 @@ class OneLayer(_Schedule):
 
     @property
     def label(self) -> str:
-        """Names the layer."""
+        """``one-layer@LAYER``, 0-based."""
         return f"one-layer@{self.layer}"
 
 

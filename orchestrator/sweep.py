@@ -51,7 +51,7 @@ class SweepReport:
     reused: int
     """Measured before, by this sweep or another."""
     measured: int
-    """Finished now."""
+    """Finished in this run."""
     adopted: int
     """Finished meanwhile by other drivers, which were waited for."""
     failed: int

@@ -113,10 +113,10 @@ class AttemptRecord:
     trial: str
     state: TrialState
     started_at: datetime
-    """UTC."""
+    """When it began, UTC."""
     seconds: float
     worker: str
-    """Node and process."""
+    """Where it ran, as NODE:PROCESS."""
     failure: FailureKind | None
     error: str | None
     environment: dict[str, Any]
@@ -149,12 +149,12 @@ class FailedAttempt:
     kind: FailureKind
     error: str
     worker: str
-    """Node and process."""
+    """Where it ran, as NODE:PROCESS."""
     device: str | None
     remedy: Remedy | None
     """What was done about it."""
     started_at: datetime
-    """UTC."""
+    """When it began, UTC."""
 
     @property
     def node(self) -> str:

@@ -33,7 +33,7 @@ class Price:
 
     @property
     def sentences(self) -> list[str]:
-        """For people."""
+        """The price in sentences for people, one a line of `paretoken plan`."""
         found = [
             f"a race: at most {self.at_most:,} example evaluations, at least {self.at_least:,} "
             f"({self.at_least / max(1, self.at_most):.0%})"
@@ -49,7 +49,7 @@ class Price:
 
 
 def price(plan: Plan, race: Race) -> Price:
-    """Of the race that a plan becomes."""
+    """What the race that a plan becomes costs."""
     rungs: dict[str, list[int]] = {}
     coarse, least, most = {}, 0, 0
     for trial in plan.trials:
@@ -69,7 +69,7 @@ class Suggestions:
     at_most: int
     """Trials, the uncompressed models included."""
     sentences: list[str]
-    """For people."""
+    """The price in sentences for people."""
 
 
 def searched(spec: SweepSpec, plan: Plan) -> tuple[Plan, Price | Suggestions | None]:

@@ -60,7 +60,7 @@ class Option:
             asker.number(f"{self.label}.{name}", ends, log=False)
 
     def params(self, chosen: Chosen) -> dict[str, Any]:
-        """All parameters."""
+        """Parameters to build it with: those that are settled and those chosen."""
         numbers = {name: _rounded(chosen[f"{self.label}.{name}"]) for name in self.open}
         return self.settled | numbers
 

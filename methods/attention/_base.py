@@ -37,7 +37,7 @@ class ReadContext:
 
     @property
     def num_entries(self) -> int:
-        """Entries S."""
+        """Entries S of the cache, the new token's own among them."""
         return self.keys_BKSD.shape[2]
 
     @property

@@ -36,7 +36,7 @@ class Quest(SparseAttention):
     full_layers: int = Field(default=2, ge=0, description="First layers that read everything.")
 
     def reads_all(self, layer: int) -> bool:
-        """The first layers."""
+        """Whether a layer is one of the first, which read the whole cache."""
         return layer < self.full_layers
 
     def read(self, ctx: ReadContext) -> Reading | None:

@@ -44,11 +44,11 @@ class TidalDecode(SparseAttention):
     )
 
     def reads_all(self, layer: int) -> bool:
-        """The selection layers and those before the first."""
+        """Whether a layer selects, or stands before the first that does: these read everything."""
         return layer <= self.select or layer == self.reselect
 
     def chooses_for_others(self, layer: int) -> bool:
-        """The selection layers."""
+        """Whether a layer selects the entries that those behind it read."""
         return layer in (self.select, self.reselect)
 
     def read(self, ctx: ReadContext) -> Reading | None:

@@ -48,15 +48,15 @@ class Alone:
     """Whoever uses the model is the only one."""
 
     def reading(self) -> AbstractContextManager[None]:
-        """At once."""
+        """Waits for nobody."""
         return nullcontext()
 
     def decoding(self) -> AbstractContextManager[None]:
-        """At once."""
+        """Waits for nobody."""
         return nullcontext()
 
     def logits(self, model: Any, feed_BQ: Tensor, positions: Tensor | None, cache: Any) -> Tensor:
-        """One forward pass."""
+        """One forward pass for these tokens alone: [B, Q, V]."""
         output = model(feed_BQ, position_ids=positions, past_key_values=cache, use_cache=True)
         logits: Tensor = output.logits
         return logits

@@ -77,7 +77,7 @@ class VisualSequence:
         return rows_of(torch.cat([visual_BND, text_BQD], dim=1), self._order)
 
     def split(self, joined_BSD: Tensor) -> tuple[Tensor, Tensor]:
-        """Undo :meth:`join`."""
+        """Visual tokens [B, N, D] and text [B, Q, D] of what :meth:`join` gave."""
         separate_BSD = rows_of(joined_BSD, self.separating)
         return separate_BSD[:, : self.num_visual], separate_BSD[:, self.num_visual :]
 

@@ -15,5 +15,5 @@ class ConflictFastEncoding(CacheEdit):
     """All entries behind the edit are reused, positions and all."""
 
     def keys(self, ctx: EditContext) -> Tensor:
-        """Just as cached."""
+        """The cached keys as they are, [B, K, S, D], with the positions of before the edit."""
         return ctx.keys_BKSD

@@ -21,9 +21,9 @@ class PrefixReuse(CacheEdit):
         return 1.0
 
     def num_encoded(self, num_behind: int) -> int:
-        """All of them."""
+        """All entries behind the edit are encoded anew."""
         return num_behind
 
     def keys(self, ctx: EditContext) -> Tensor:
-        """Of no entry."""
+        """No entry is left to have one."""
         return ctx.keys_BKSD

@@ -27,7 +27,7 @@ from methods.schedule import OneLayer, Schedule
 
 
 class Knorm(ScoringMethod[CacheContext]):
-    """Keep low-norm keys."""
+    """Keep the entries whose keys have the smallest norm."""
 
     paper: ClassVar[Paper | None] = Paper(
         title="A Simple and Effective L2 Norm-Based Strategy for KV Cache Compression",

@@ -28,5 +28,5 @@ class RecentWindow(ScoringMethod[CacheContext]):
     )
 
     def score(self, ctx: CacheContext) -> Tensor:
-        """The position."""
+        """The position: later entries count more, [B, N]."""
         return torch.arange(ctx.num_in, device=ctx.device).expand(ctx.batch, -1)

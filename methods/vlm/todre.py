@@ -54,7 +54,7 @@ class ToDRE(TokenMethod[VisualContext]):
     )
 
     def tower_layers(self, num_layers: int, _selected: int, /) -> frozenset[int]:
-        """The last one."""
+        """The tower's last layer, whose class attention is read."""
         return frozenset({num_layers - 1})
 
     def transform(self, ctx: VisualContext) -> TokenTransform:

@@ -46,7 +46,7 @@ class VTCCLS(PerImageMethod):
     )
 
     def tower_layers(self, num_layers: int, selected: int, /) -> frozenset[int]:
-        """The ensemble."""
+        """Layers of the tower whose class attention is summed."""
         return frozenset(self._ensemble(num_layers, selected))
 
     def score(self, ctx: VisualContext) -> Tensor:

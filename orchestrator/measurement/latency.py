@@ -48,7 +48,7 @@ class PairedLatency:
 
     @property
     def ratio(self) -> float:
-        """Their median."""
+        """Median of the pairs' ratios; below 1 the variant is faster."""
         return statistics.median(self.ratios)
 
     @property

@@ -60,7 +60,7 @@ class Check:
 
     @property
     def as_evidence(self) -> dict[str, Any]:
-        """For the ledger."""
+        """As JSON for the ledger, without what is empty."""
         return {name: value for name, value in asdict(self).items() if value not in ("", {})}
 
 

@@ -95,7 +95,7 @@ class RaceFeed:
 
     @property
     def width(self) -> int:
-        """Everybody's first rung."""
+        """Trials of the first rung, which may all run at once."""
         return sum(len(track.runners) * len(track.seeds) for track in self.tracks.values())
 
     @cached_property
@@ -110,7 +110,7 @@ class RaceFeed:
 
     @property
     def reused(self) -> int:
-        """Those measured before."""
+        """Trials of the race that were measured before."""
         return len(self._reused)
 
     @property

@@ -66,7 +66,7 @@ class Searching(Protocol):
 
 
 class GridSearch:
-    """Everything at once."""
+    """A grid: every trial of the plan, all asked for at once."""
 
     width = 0
     notes: Mapping[str, Any] = {}
@@ -80,7 +80,7 @@ class GridSearch:
         self.planned, self.reused = len(self.trials), len(self._finished)
 
     def first_plan(self) -> Sequence[PlannedTrial]:
-        """All of it."""
+        """Every trial of the file, measured before or not."""
         return self._plan.trials
 
     def begin(self) -> Sequence[TrialSpec]:
@@ -88,7 +88,7 @@ class GridSearch:
         return [t.spec for id_, t in self.trials.items() if id_ not in self._settled]
 
     def after(self, result: TrialResult) -> Sequence[TrialSpec]:  # noqa: ARG002 - nothing follows
-        """Nothing."""
+        """No further trials follow from a result."""
         return ()
 
     def heads(self, specs: Sequence[TrialSpec]) -> Mapping[str, Head]:  # noqa: ARG002

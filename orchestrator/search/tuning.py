@@ -138,7 +138,7 @@ class TuneFeed:
 
     @property
     def reused(self) -> int:
-        """Those measured before."""
+        """Trials asked for that were measured before."""
         return len(self._reused)
 
     @property

@@ -53,7 +53,7 @@ class StoredTrial(NamedTuple):
     trial: str
     keep_label: str
     position: int
-    """In the plan."""
+    """0-based place in the stored plan."""
     state: str | None
     """A :class:`~sweeps.trial.TrialState`, as the database has it."""
 

@@ -39,9 +39,9 @@ class Past:
     squares: float
     """Mean of the squared times."""
     peak_bytes: int
-    """Largest among them."""
+    """Largest peak of memory among these trials."""
     weight_bytes: int
-    """Largest among them."""
+    """Most bytes of weights among them."""
 
     @property
     def variance(self) -> float:
@@ -53,7 +53,7 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One trial's time."""
+    """How long one trial will take, in seconds, and the variance of that."""
 
     basis: Basis
     seconds: float = 0.0

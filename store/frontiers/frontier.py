@@ -158,9 +158,9 @@ class Spread(NamedTuple):
 
     mean: float
     low: float
-    """Smallest."""
+    """Smallest value of a seed."""
     high: float
-    """Largest."""
+    """Largest value of a seed."""
 
 
 @dataclass(frozen=True)

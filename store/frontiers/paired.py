@@ -50,7 +50,7 @@ class Paired:
     objectives: Objectives
     """In the order of the sweep file."""
     configurations: tuple[SeedGroup, ...]
-    """Over ``seeds`` only."""
+    """All that finished on every one of ``seeds``; means are over these."""
     seeds: tuple[int, ...]
     outcomes_PSE: Floats
     """NaN where an example was not evaluated."""

@@ -32,7 +32,7 @@ class SweepPage:
     """The rest, which are corrected where they stood higher before."""
     metrics: Mapping[str, float]
     note: str
-    """Markdown."""
+    """What the sweep's own run in MLflow says, in Markdown."""
     files: Sequence[Path] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
     """By the name of the artifact."""

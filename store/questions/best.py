@@ -39,7 +39,7 @@ class Best:
     chosen: int | None
     """None where nothing keeps to the limits."""
     eligible: int
-    """How many do."""
+    """How many configurations keep to the limits."""
     sure: float | None
     """Confidence that the chosen one keeps to the allowed loss; None where none was stated."""
     sure_of_all: float | None

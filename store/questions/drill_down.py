@@ -55,7 +55,7 @@ class Changed:
     """0-based, in the task's order."""
     change: Change
     seeds: tuple[int, ...]
-    """Where it does."""
+    """Seeds with which it breaks, or repairs, this example."""
     baseline: float
     outcome: float
     """Means over these seeds."""

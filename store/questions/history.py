@@ -33,12 +33,12 @@ class Step:
     """How many were measured by then, this one included."""
     volume: float
     index: int
-    """Of the configuration."""
+    """Which configuration it is, in the order of the workload's configurations."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """One workload's curve."""
+    """How the volume that one workload's frontier dominates grew over time."""
 
     corner: dict[str, float]
     """What volumes are measured from, by objective."""

@@ -20,7 +20,7 @@ from store.frontiers.uncertainty import ROUNDING, competitors, on_frontier, orie
 
 @dataclass(frozen=True, slots=True)
 class Knee:
-    """A frontier's knee."""
+    """The configuration of a frontier behind which paying more buys less."""
 
     chosen: int
     """Index of the configuration."""

@@ -41,7 +41,7 @@ class Ranked:
     hyperparameters_json: str
     schedule: str
     qualities: tuple[float, ...]
-    """At every rung."""
+    """Mean quality at every rung of the ladder."""
     area: float
     low: float
     high: float

@@ -85,7 +85,7 @@ class Runner:
 
     configuration: Configuration
     points: dict[int, list[Point]] = field(default_factory=dict)
-    """By seed."""
+    """Finished trials by seed, each over other numbers of examples."""
     lost: set[int] = field(default_factory=set)
     """Seeds whose trial failed."""
 

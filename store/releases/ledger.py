@@ -47,7 +47,7 @@ class Frozen:
     number: int
     """1, 2, 3 ... within the sweep."""
     digest: str
-    """Of the content."""
+    """Hash of ``content``, by which it is checked whenever it is read."""
     content: dict[str, Any]
     """Configurations with what was measured, and the fingerprints of weights, data and methods."""
     environment: dict[str, Any]
@@ -61,7 +61,7 @@ class Frozen:
 
     @property
     def release(self) -> Release:
-        """The content."""
+        """The content as a release: workloads, configurations and what was measured of them."""
         return Release.model_validate(self.content)
 
 
@@ -161,7 +161,7 @@ class Ledger:
             return _entries(connection, sweep)
 
     def line(self, sweep: str) -> Line:
-        """Where they lead."""
+        """Where the steps lead: the active release, the one before it, the canary."""
         return line_of(self.entries(sweep))
 
     def sequence(self, sweep: str) -> int:

@@ -52,7 +52,7 @@ class Entry:
     """Of the release that it is about."""
     step: Step
     at: datetime
-    """UTC."""
+    """When it was taken, UTC."""
     who: str
     why: str
     evidence: dict[str, Any]

@@ -25,7 +25,7 @@ class Run:
     beat: int
     """Grows every few seconds while the driver lives."""
     started: datetime
-    """UTC."""
+    """When the driver began, UTC."""
     running: int
     """Trials that workers hold."""
     measured: int

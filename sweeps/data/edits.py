@@ -70,7 +70,7 @@ class Plan:
 
     @property
     def new_pairs(self) -> int:
-        """Pairs put in."""
+        """Pairs that the edit puts in; 0 where it deletes."""
         return self.span_pairs if self.new_length else 0
 
     @property

@@ -64,7 +64,7 @@ class DialogueTask(Task[VisionLanguageBackbone, DialogueBatch]):
 
     @property
     def answer_length(self) -> int:
-        """One word."""
+        """Tokens of an answer: one word."""
         return 1
 
     def layout(self, grid: tuple[int, int]) -> VisualLayout:

@@ -45,15 +45,15 @@ class Drawn(Protocol):
 
     @property
     def context(self) -> Ints:
-        """[B, T]."""
+        """Token ids of the contexts, [B, T]."""
 
     @property
     def question(self) -> Ints:
-        """[B, Q]."""
+        """Token ids of the questions, [B, Q]."""
 
     @property
     def answer(self) -> Ints:
-        """[B, A]."""
+        """Token ids of the right answers, [B, A]."""
 
 
 class QuestionTask(Task[CausalLMBackbone, QuestionBatch]):

@@ -18,14 +18,14 @@ NOT_TASKS = frozenset({"base", "registry"})
 
 @dataclass(frozen=True)
 class TaskEntry:
-    """One registered task."""
+    """A task as its file registers it: id and class."""
 
     id: str
     task: type[Task[Any, Any]]
 
     @property
     def card(self) -> str:
-        """The module's docstring."""
+        """What its module says of it: data, outcome, what it can show and what not."""
         return inspect.getdoc(inspect.getmodule(self.task)) or ""
 
 
