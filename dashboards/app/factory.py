@@ -36,13 +36,7 @@ def build_dashboard(
     for a URL that cannot be a store.
     """
     shelf = Shelf(Store(store_url))
-    pages: tuple[Page, ...] = (
-        ProgressPage(shelf),
-        FrontierPage(shelf),
-        MethodsPage(shelf),
-        ExamplesPage(shelf, provenance),
-        ServingPage(store_url, serve_url),
-    )
+    pages = _pages(shelf, provenance, store_url, serve_url)
     named = {page.title.lower(): page for page in pages}
     views = {name: page.title for name, page in named.items()}
     app = Dash(
@@ -65,3 +59,16 @@ def build_dashboard(
         page.register(app)
     threading.Thread(target=shelf.warm, daemon=True).start()
     return app
+
+
+def _pages(
+    shelf: Shelf, provenance: Provenance | None, store_url: str, serve_url: str | None
+) -> tuple[Page, ...]:
+    """In the order of the row of views."""
+    return (
+        ProgressPage(shelf),
+        FrontierPage(shelf),
+        MethodsPage(shelf),
+        ExamplesPage(shelf, provenance),
+        ServingPage(store_url, serve_url),
+    )
