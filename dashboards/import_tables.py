@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 Judged = list[tuple["ImportedPoint", bool]]
 """Points of an import, and whether each is on the frontier of its workload."""
 _SHORT = 12
-_NOTE = "* on the frontier of this import alone: imported numbers are never mixed with measured."
 
 
 def summary(imported: Imported) -> dict[str, Any]:
@@ -93,7 +92,13 @@ def import_page(imported: Imported, judged: Judged, cost: str) -> RenderableType
         _workload_table(workload, members, on_frontier, cost)
         for workload, members in by_workload(point for point, _ in judged).items()
     ]
-    return Group(properties(facts), *tables, Text(_NOTE))
+    note = (
+        f"* on the frontier of quality and {cost} within this import alone: imported numbers are "
+        "never mixed with measured."
+        if on_frontier
+        else f"None is on a frontier of quality and {cost}; --cost names another metric."
+    )
+    return Group(properties(facts), *tables, Text(note))
 
 
 def _workload_table(

@@ -71,7 +71,8 @@ def test_commands_have_such_arguments_snippets_compile_and_links_lead_somewhere(
 def test_a_how_to_page_does_what_it_says(
     page: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "dashboards").symlink_to(ROOT / "dashboards")
+    for folder in ("dashboards", "sweeps"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PARETOKEN_STORE", store.url)
     for snippet in snippets(page):
