@@ -96,7 +96,7 @@ def import_page(imported: Imported, judged: Judged, cost: str) -> RenderableType
         f"* on the frontier of quality and {cost} within this import alone: imported numbers are "
         "never mixed with measured."
         if on_frontier
-        else f"None is on a frontier of quality and {cost}; --cost names another metric."
+        else f"None is on a frontier of quality and {cost} here (--cost, --max, --min)."
     )
     return Group(properties(facts), *tables, Text(note))
 

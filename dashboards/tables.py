@@ -211,7 +211,7 @@ def plan_table(plan: Plan, price: Price | Suggestions | None = None) -> Renderab
         f"; {plan.collapsed:,} combinations more are the same as one of them" * bool(plan.collapsed)
     )
     planned = _counted("Planned trials", ("workload", "method"), counts)
-    parts: list[RenderableType] = [planned, Text(note)]
+    parts: list[RenderableType] = [*[planned] * bool(counts), Text(note)]
     parts += [Text(line) for line in (price.sentences if price else ())]
     if plan.impossible:
         parts.append(_impossible_table(plan.impossible))

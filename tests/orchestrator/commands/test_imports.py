@@ -28,6 +28,8 @@ def test_what_was_imported_has_a_frontier_of_its_own(
     assert next(line.split()[1] for line in said.splitlines() if line[0:1] == "*") == "snapkv"
     code, said, _ = console.run("imports", "paper", "--cost", "kv", "--minimize")
     assert next(line.split()[1] for line in said.splitlines() if line[0:1] == "*") == "h2o"
+    _, said, _ = console.run("imports", "paper")
+    assert "None is on a frontier of quality and tokens" in said
 
 
 def test_mistakes_change_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
