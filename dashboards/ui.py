@@ -16,7 +16,7 @@ from dashboards.mlflow_links import links
 from dashboards.mlflow_server import address, free_port, mlflow_server, require_free
 from dashboards.stderr import log
 from store.repository import Store
-from store.url import absolute, masked, sqlite_file
+from store.url import absolute, masked
 
 HOST: Final = "127.0.0.1"
 
@@ -60,12 +60,9 @@ def _serve(url: str, port: int) -> None:
 
 
 def _require_sweeps(url: str) -> None:
-    """A look must not make a database, so a missing file is not opened."""
-    file = sqlite_file(url)
-    if file is None or file.exists():
-        with Store(url) as store:
-            if store.sweeps():
-                return
+    with Store(url) as store:
+        if store.sweeps():
+            return
     raise ValueError(f"store {masked(url)} has no sweep yet; make one with: paretoken run FILE")
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from importlib import metadata
+from typing import Annotated, Any
 
 import typer
 
@@ -29,26 +31,42 @@ from orchestrator.commands import (
 
 app = typer.Typer(
     name="paretoken",
-    help="Sweep token-compression methods, keep every number, serve the Pareto frontier.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (
-    planning,
-    sweeps,
-    cluster,
-    questions,
-    catalogue,
-    serving,
-    releases,
-    keys,
-    report,
-    reproduce,
-    imports,
-):
-    commands.register(app)
+_PANELS = {
+    "Plan and run": (planning, sweeps, cluster),
+    "Ask what came out": (questions, report, reproduce, imports),
+    "Look up": (catalogue,),
+    "Serve": (serving, releases, keys),
+}
+for panel, modules in _PANELS.items():
+    for module in modules:
+        module.register(app)
+    registered: list[Any] = [*app.registered_commands, *app.registered_groups]
+    for each in registered:
+        if not isinstance(each.rich_help_panel, str):  # it was registered just now
+            each.rich_help_panel = panel
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(metadata.version("paretoken"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Sweep token-compression methods, keep every number, serve the Pareto frontier."""
 
 
 def main() -> None:

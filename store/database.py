@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from store import migrations
+from store.models import Base
 from store.serialization import to_json
 from store.url import absolute, masked, scrubbed, sqlite_file
 
@@ -73,8 +74,9 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One consistent look at the data."""
-        with self._connection() as connection:
+        """One consistent look at the data; a missing SQLite file is empty, and is not made."""
+        there = self.file is None or "engine" in self.__dict__ or self.file.exists()
+        with self._connection() if there else self._nothing() as connection:
             yield connection
 
     @contextmanager
@@ -100,8 +102,17 @@ class Database:
                 held.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCKS[name]})
 
     def _connection(self, **options: Any) -> Connection:
-        engine = self.engine.execution_options(**options)
-        return patiently(engine.connect, self.patience_s, masked(self.url))
+        name = masked(self.url)
+        engine = self.engine.execution_options(store=name, **options)
+        return patiently(engine.connect, self.patience_s, name)
+
+    @contextmanager
+    def _nothing(self) -> Iterator[Connection]:
+        engine = _engine("sqlite://")
+        with engine.connect().execution_options(store=masked(self.url)) as connection:
+            Base.metadata.create_all(connection)
+            yield connection
+        engine.dispose()
 
     def close(self) -> None:
         """Give connections back; the next use opens new ones."""

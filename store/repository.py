@@ -51,10 +51,10 @@ _CONFIGURATIONS = 3_000
 class Store:
     """Results in one database, ``sqlite:///FILE`` or ``postgresql+psycopg://...``.
 
-    Opened by the first call that needs it; a missing SQLite file is then made and tables are
-    brought up to date. Raises ValueError for a URL that cannot be a store, and
-    :class:`store.database.StoreUnavailableError` from the first call if nothing answers there.
-    One that goes away later is waited for up to ``patience_s``.
+    Opened by the first call that needs it, and tables are brought up to date. A missing SQLite file
+    is made by the first call that writes, and empty until then. Raises ValueError for a URL that
+    cannot be a store, and :class:`store.database.StoreUnavailableError` from the first call if
+    nothing answers there. One that goes away later is waited for up to ``patience_s``.
     """
 
     def __init__(self, url: str, patience_s: float = 0.0) -> None:

@@ -17,8 +17,9 @@ BACKENDS = ("sqlite", "postgresql")
 
 _MIGRATE = """
 import sys
-from store.repository import Store
-Store(sys.argv[1]).sweeps()
+from store.database import Database
+with Database(sys.argv[1]).write():
+    pass
 """
 
 _MIGRATE_MLFLOW = f"""

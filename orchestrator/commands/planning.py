@@ -33,7 +33,7 @@ def plan(
     from rich.console import Group
 
     from dashboards import price_tables, tables
-    from orchestrator.planning.pricing import existing, price
+    from orchestrator.planning.pricing import price
     from sweeps.load import load_sweep
     from sweeps.plan import plan as make_plan
     from sweeps.rungs import searched
@@ -41,7 +41,7 @@ def plan(
     spec = load_sweep(file)
     planned, race = searched(spec, make_plan(spec))
     with open_store(store) as opened:
-        row = price(spec, planned, existing(opened), log if probe else None)
+        row = price(spec, planned, opened, log if probe else None)
     show_rows(
         as_json,
         {**tables.plan_rows(planned, race), **row},

@@ -10,7 +10,6 @@ from typing import Any, Final
 from orchestrator.engine.slots import needs, num_workers
 from store.comparison.prices import Prices
 from store.repository import Store
-from store.url import sqlite_file
 from sweeps.plan import Plan
 from sweeps.spec import SweepSpec
 
@@ -20,17 +19,17 @@ START_SECONDS: Final = 10.0
 
 
 def price(
-    spec: SweepSpec, planned: Plan, store: Store | None, log: Callable[[str], None] | None
+    spec: SweepSpec, planned: Plan, store: Store, log: Callable[[str], None] | None
 ) -> dict[str, Any]:
     """The price as plain rows.
 
-    ``store`` is where past trials are; None where there are none. ``log`` None runs nothing;
-    else trials for which there is no past are probed, and it is told about each.
+    ``store`` is where past trials are. ``log`` None runs nothing; else trials for which there is no
+    past are probed, and it is told about each.
     """
     specs = {trial.spec.id: trial.spec for trial in planned.trials}
-    finished = store.finished(specs) if store else set()
+    finished = store.finished(specs)
     todo = [each for trial, each in specs.items() if trial not in finished]
-    prices = Prices(store.past({each.task.id for each in todo}) if store else [])
+    prices = Prices(store.past({each.task.id for each in todo}))
     if log is not None:
         prices = _probed(prices, todo, log)
     workers = num_workers(spec.resources)
@@ -46,12 +45,6 @@ def price(
     }
 
 
-def existing(store: Store) -> Store | None:
-    """The store, unless asking it would make it."""
-    file = sqlite_file(store.url)
-    return store if file is None or file.is_file() else None
-
-
 def _probed(prices: Prices, todo: list[Any], log: Callable[[str], None]) -> Prices:
     from orchestrator.planning.probe import probe
 
@@ -60,7 +53,7 @@ def _probed(prices: Prices, todo: list[Any], log: Callable[[str], None]) -> Pric
     return Prices([*prices.past, *probe(unknown, log)])
 
 
-def _utilisation(store: Store | None) -> float:
+def _utilisation(store: Store) -> float:
     """What share of workers' time past sweeps used."""
-    seen = [each.utilisation for each in store.sweeps() if each.utilisation] if store else []
+    seen = [each.utilisation for each in store.sweeps() if each.utilisation]
     return median(seen) if seen else USUAL_UTILISATION

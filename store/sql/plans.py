@@ -96,7 +96,8 @@ def sweep_id(connection: Connection, name: str) -> int:
     if found is None:
         names = list(connection.execute(select(Sweep.name)).scalars())
         if not names:
-            raise ValueError(f"no sweep in {connection.engine.url}")
+            place = connection.get_execution_options()["store"]
+            raise ValueError(f"no sweep in {place} yet; make one with: paretoken run FILE")
         raise ValueError(unknown("sweep", name, names))
     return found
 

@@ -8,6 +8,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,11 @@ def test_help_names_every_command_of_every_module(tmp_path: Path) -> None:
             module.register(everything)
     named = re.findall(r"^│ ([a-z]+)", paretoken(tmp_path, "--help").stdout, re.MULTILINE)
     assert sorted(named) == sorted(typer.main.get_command(everything).commands)
+
+
+def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
+    done = paretoken(tmp_path, "--version")
+    assert (done.returncode, done.stdout.strip()) == (0, metadata.version("paretoken"))
 
 
 def test_help_imports_nothing_but_the_command_line(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, event, func, select
@@ -302,3 +303,19 @@ def failing_inserts(store: Store, table: str) -> Iterator[None]:
         yield
     finally:
         event.remove(engine, "before_cursor_execute", pull_the_plug)
+
+
+def test_a_look_at_a_missing_file_finds_nothing_and_makes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "not" / "there.db"
+    with Store(f"sqlite:///{file}") as store:
+        assert store.sweeps() == []
+        assert store.finished(["0fcc6b31fee0fd09"]) == set()
+        assert store.planned_trials("quickstart") is None
+        with pytest.raises(ValueError, match=f"no sweep in sqlite:///{file}"):
+            store.points("quickstart")
+        assert not file.parent.exists()
+        trial = spec()
+        begin(store, [trial])
+        store.record([finished(trial)])
+        assert [point.trial for point in store.points("quickstart")] == [trial.id]
+    assert file.exists()
