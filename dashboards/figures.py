@@ -23,8 +23,8 @@ def write_figures(
     whose quality was not measured. ``objectives`` gives each workload's metrics and directions in
     the order of the sweep file; the first minimised one is the horizontal axis. Each file appears
     complete or not at all. The page needs no network; where nothing but baselines finished without
-    quality, there is nothing to draw. Raises ValueError without points, and where a workload
-    minimises nothing.
+    quality, or a workload minimises no cost, there is nothing to draw. Raises ValueError without
+    points.
     """
     from dashboards import cost_picture, interactive, picture
     from dashboards.panels import panels

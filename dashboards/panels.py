@@ -128,12 +128,12 @@ class Panel:
 
 
 def panels(rows: Iterable[Row], objectives: Mapping[str, Objectives]) -> list[Panel]:
-    """One panel per workload of which some trial has numbers for quality and cost.
-
-    Raises ValueError where a workload minimises no cost.
-    """
-    groups = by_workload(rows).items()
-    found = [_panel(workload, members, objectives[workload]) for workload, members in groups]
+    """One panel per workload that minimises a cost; its trials have numbers for it and quality."""
+    found = (
+        _panel(workload, members, cost, objectives[workload])
+        for workload, members in by_workload(rows).items()
+        if (cost := _first_cost(objectives[workload])) is not None
+    )
     return [panel for panel in found if panel.rows]
 
 
@@ -142,8 +142,7 @@ def sweep_labels(all_panels: Sequence[Panel]) -> list[str]:
     return list(dict.fromkeys(s.label for panel in all_panels for s in panel.compared))
 
 
-def _panel(workload: str, rows: list[Row], objectives: Objectives) -> Panel:
-    cost = _first_cost(workload, objectives)
+def _panel(workload: str, rows: list[Row], cost: str, objectives: Objectives) -> Panel:
     direction = objectives.get(QUALITY, "maximize")
     drawn = [row for row in rows if None not in map(row.point.metrics.get, (cost, QUALITY))]
     baseline = _baseline(drawn, cost)
@@ -159,11 +158,9 @@ def _panel(workload: str, rows: list[Row], objectives: Objectives) -> Panel:
     )
 
 
-def _first_cost(workload: str, objectives: Objectives) -> str:
-    for name, direction in objectives.items():
-        if direction == "minimize" and name != QUALITY:
-            return name
-    raise ValueError(f"workload {workload!r} minimises no cost; its objectives: {dict(objectives)}")
+def _first_cost(objectives: Objectives) -> str | None:
+    costs = (n for n, way in objectives.items() if way == "minimize" and n != QUALITY)
+    return next(costs, None)
 
 
 def position(point: Point, cost: str) -> XY:

@@ -170,7 +170,7 @@ def run_sweep(
             finally:
                 report = _report(store, spec, search, outcome, found, started)
                 _end(store, report)
-        rows = rows_of(store.points(spec.name), spec.objectives_by_workload)
+        rows = rows_of(store.points(spec.name), store.objectives(spec.name))
         figures = _draw(store, spec, rows, measured=outcome.pool.workers > 0)
         raced = isinstance(spec.search, Race)
         saved = saving(race_rows(store, spec.name)) if raced else None
@@ -294,7 +294,7 @@ def _draw(store: Store, spec: SweepSpec, rows: list[Row], measured: bool) -> lis
     if rows:
         folder = inside(artifacts_folder(store.url), "figures", spec.name)
         points = [row.point for row in rows]
-        figures = write_figures(spec.name, points, spec.objectives_by_workload, folder)
+        figures = write_figures(spec.name, points, store.objectives(spec.name), folder)
     tags = {"race": reasons(store, spec.name)} if measured and isinstance(spec.search, Race) else {}
     with _mirror(store.url) as mirror:
         while mirror.drain():

@@ -201,8 +201,10 @@ class _Lane:
         return [each for each in missing if each not in elsewhere]
 
     def _open(self) -> list[Work]:
+        """Not of trials that only another driver of the sweep knows: it times them itself."""
         missing = untimed(self.store, self.sweep)
-        return [each for each in missing if each not in self.tried]
+        known = (each for each in missing if each[0] in self.search.trials)
+        return [each for each in known if each not in self.tried]
 
 
 class _Here:

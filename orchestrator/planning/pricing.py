@@ -27,19 +27,20 @@ def price(
     past are probed, and it is told about each.
     """
     specs = {trial.spec.id: trial.spec for trial in planned.trials}
-    finished = store.finished(specs)
-    todo = [each for trial, each in specs.items() if trial not in finished]
+    finished, ruled_out = store.finished(specs), store.infeasible(specs)
+    settled = finished | ruled_out
+    todo = [each for trial, each in specs.items() if trial not in settled]
     prices = Prices(store.past({each.task.id for each in todo}))
     if log is not None:
         prices = _probed(prices, todo, log)
     workers = num_workers(spec.resources)
     found = prices.of(todo, workers, spec.resources.gpus, _utilisation(store), START_SECONDS)
-    open_trials = [trial for trial in planned.trials if trial.spec.id not in finished]
+    open_trials = [trial for trial in planned.trials if trial.spec.id not in settled]
     memory = needs(open_trials, prices, spec.resources)
     return {
         "new": len(todo),
         "reused": len(finished),
-        "num_impossible": len(planned.impossible),
+        "num_impossible": len(planned.impossible) + len(ruled_out),
         "price": asdict(found),
         "memory": [{**asdict(need), "needed": need.needed, "fits": need.fits} for need in memory],
     }

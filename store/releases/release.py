@@ -83,6 +83,8 @@ class Release(_Frozen):
     workloads: tuple[Workload, ...] = Field(min_length=1)
     left_out: dict[str, tuple[str, ...]] = {}
     """Methods that need another interpreter than a server's, by workload."""
+    without_frontier: dict[str, tuple[str, ...]] = {}
+    """Objectives, by workload, that no finished trial has all real values for."""
 
     @property
     def configurations(self) -> tuple[Configuration, ...]:
@@ -92,6 +94,21 @@ class Release(_Frozen):
     @property
     def shortfall(self) -> str | None:
         """One sentence about what is left out; None where nothing is."""
+        found = [each for each in (self._other_interpreters, self._unmeasured) if each]
+        return "; ".join(found) or None
+
+    @property
+    def _unmeasured(self) -> str | None:
+        if not self.without_frontier:
+            return None
+        return " and ".join(
+            f"left out workload {name!r}: no trial has a measured value for all of "
+            f"{', '.join(objectives)}"
+            for name, objectives in self.without_frontier.items()
+        )
+
+    @property
+    def _other_interpreters(self) -> str | None:
         methods = sorted({method for found in self.left_out.values() for method in found})
         if not methods:
             return None
@@ -124,8 +141,16 @@ def release_of(store: Store, sweep: str) -> Release:
         )
     objectives = store.objectives(sweep)
     names = dict.fromkeys(point.workload for point in points)
-    served = (_workload(name, points, objectives[name]) for name in names)
-    return Release(sweep=sweep, workloads=tuple(served), left_out=left_out)
+    best = {name: _best(name, points, objectives[name]) for name in names}
+    served = [_workload(name, found, objectives[name]) for name, found in best.items() if found]
+    empty = {name: tuple(objectives[name]) for name, found in best.items() if not found}
+    if not served:
+        missing = " and ".join(f"{name!r} ({', '.join(names)})" for name, names in empty.items())
+        raise ValueError(
+            f"nothing of sweep {sweep!r} can be served: no trial has a measured value for all "
+            f"objectives of {missing}; `paretoken run` times what is not timed yet"
+        )
+    return Release(sweep=sweep, workloads=tuple(served), left_out=left_out, without_frontier=empty)
 
 
 def _left_out(points: Sequence[Point]) -> dict[str, tuple[str, ...]]:
@@ -136,12 +161,15 @@ def _left_out(points: Sequence[Point]) -> dict[str, tuple[str, ...]]:
     return {workload: tuple(methods) for workload, methods in found.items()}
 
 
-def _workload(name: str, points: list[Point], objectives: Objectives) -> Workload:
-    own = [point for point in points if point.workload == name]
+def _best(name: str, points: list[Point], objectives: Objectives) -> list[Point]:
+    return frontier([point for point in points if point.workload == name], objectives)
+
+
+def _workload(name: str, best: list[Point], objectives: Objectives) -> Workload:
     return Workload(
         name=name,
         objectives=dict(objectives),
-        configurations=tuple(_configuration(point) for point in frontier(own, objectives)),
+        configurations=tuple(_configuration(point) for point in best),
     )
 
 

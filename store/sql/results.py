@@ -19,8 +19,7 @@ from store.models import (
 )
 from store.serialization import digest, to_parquet
 from store.sql import timings
-from store.sql.statements import insert_new, keep_environments, portions
-from store.url import scrubbed
+from store.sql.statements import insert_new, keep_environments, portions, storable
 from sweeps.times import TIME_METRICS
 from sweeps.trial import TrialResult, TrialState
 
@@ -116,7 +115,7 @@ def _attempt_row(result: TrialResult) -> dict[str, Any]:
         "device": result.device,
         "failure": result.failure,
         "remedy": result.remedy,
-        "error": None if result.error is None else scrubbed(result.error),
+        "error": None if result.error is None else storable(result.error),
         "environment_id": digest(result.environment),
     }
 

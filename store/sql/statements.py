@@ -11,6 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from store.models import Attempt, Base, Environment, SweepTrial, Trial
 from store.serialization import digest
+from store.url import scrubbed
 
 T = TypeVar("T")
 _PORTION = 10_000
@@ -54,6 +55,12 @@ def keep_environments(connection: Connection, contents: Iterable[dict[str, Any]]
     by_digest = {digest(content): content for content in contents}
     rows = [{"id": id_, "content": content} for id_, content in sorted(by_digest.items())]
     insert_new(connection, Environment, rows)
+
+
+def storable(text: str) -> str:
+    """Words of a failure as every database takes them, without passwords."""
+    encoded = scrubbed(text).encode("utf-8", "backslashreplace")  # names of files hold anything
+    return encoded.decode("utf-8").replace("\0", r"\0")
 
 
 def portions(values: Iterable[T], longest: int = _PORTION) -> Iterator[list[T]]:

@@ -32,8 +32,7 @@ from store.models import (
     Trial,
 )
 from store.serialization import digest
-from store.sql.statements import PLACED, insert_new, keep_environments, portions
-from store.url import scrubbed
+from store.sql.statements import PLACED, insert_new, keep_environments, portions, storable
 from sweeps.times import TIME_METRICS
 from sweeps.timing import TimingResult
 from sweeps.trial import TrialResult, TrialState
@@ -189,7 +188,7 @@ def _row(result: TimingResult) -> dict[str, Any]:
         "disturbed": list(result.disturbed),
         "conditions": result.conditions,
         "failure": result.failure,
-        "error": None if result.error is None else scrubbed(result.error),
+        "error": None if result.error is None else storable(result.error),
         "environment_id": digest(result.environment),
         **numbers,
     }

@@ -88,9 +88,9 @@ def test_a_workload_of_which_nothing_can_be_drawn_has_no_panel() -> None:
     assert panels(rows_of([point(latency=None)], objectives), objectives) == []
 
 
-def test_a_workload_that_minimises_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="'digits' minimises no cost"):
-        panel([point()], {"quality": "maximize"})
+def test_a_workload_that_minimises_no_cost_has_no_panel() -> None:
+    for objectives in ({"quality": "maximize"}, {"quality": "minimize", "tokens": "maximize"}):
+        assert panels(rows_of([point()], {"digits": objectives}), {"digits": objectives}) == []
 
 
 def test_a_method_has_one_look_in_all_panels() -> None:

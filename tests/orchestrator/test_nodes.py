@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,7 +65,8 @@ def url(tmp_path: Path) -> str:
 
 def places(folder: Path, spec: TrialSpec) -> list[str]:
     """The node of every attempt."""
-    return (folder / str(spec.seed)).read_text().split()
+    file = folder / str(spec.seed)
+    return file.read_text().split() if file.exists() else []
 
 
 def test_nodes_come_and_go_in_mid_sweep_and_every_trial_ends_once(
@@ -74,17 +77,28 @@ def test_nodes_come_and_go_in_mid_sweep_and_every_trial_ends_once(
     planned = specs(40, folder=str(folder), seconds=0.06, gate=10)
     first = add(nodes, num_cpus=1)
     second: list[Any] = []
-    count = 0
+    done: set[str | None] = set()
+    complete = threading.Event()
 
     def disturb(event: PoolEvent) -> None:
-        nonlocal count
-        count += event.result is not None
-        if count == 5 and not second:
+        if event.result is not None:
+            done.add(event.trial_id)
+        if len(done) == 5 and not second:
             second.append(add(nodes, num_cpus=2))
-        if event.workers == 3 and not (folder / "go").exists():
-            nodes.remove_node(first, allow_graceful=False)
-            (folder / "go").touch()
+        if event.workers == 3:
+            complete.set()
 
+    def lose_the_first() -> None:
+        """In the middle of a trial: those behind the gate run until it opens."""
+        complete.wait(300)
+        while not any(
+            first.node_id in places(folder, spec) for spec in planned if spec.id not in done
+        ):
+            time.sleep(0.05)
+        nodes.remove_node(first, allow_graceful=False)
+        (folder / "go").touch()
+
+    threading.Thread(target=lose_the_first, daemon=True).start()
     report = run(url, planned, "trials:located", resources=Resources(cpus=1), on_event=disturb)
     assert (report.finished, report.failed, report.workers) == (40, 0, 3)
     assert recorded(url) == {spec.id: trials.measure(spec).outcomes for spec in planned}

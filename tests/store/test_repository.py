@@ -319,3 +319,13 @@ def test_a_look_at_a_missing_file_finds_nothing_and_makes_nothing(tmp_path: Path
         store.record([finished(trial)])
         assert [point.trial for point in store.points("quickstart")] == [trial.id]
     assert file.exists()
+
+
+def test_words_that_no_database_takes_lose_no_result(store: Store) -> None:
+    good, bad = spec(0), spec(1)
+    begin(store, [good, bad])
+    wrong = replace(failed(bad), error="cannot open 'caf\udce9\0.png'")
+    store.record([finished(good), wrong])
+    assert store.finished([good.id, bad.id]) == {good.id}
+    (failure,) = store.failures("quickstart")
+    assert failure.error == r"cannot open 'caf\udce9\0.png'"

@@ -116,3 +116,23 @@ def test_a_change_since_the_measurement_is_refused(release, change, message) -> 
     workload = digits.model_copy(update={"configurations": (changed,)})
     with pytest.raises(ValueError, match=message):
         require_current(release.model_copy(update={"workloads": (workload,)}))
+
+
+def test_a_workload_without_a_frontier_is_left_out_and_said(tmp_path: Path) -> None:
+    trials = [examples.spec(number) for number in range(2)]
+    by_flops = {"quality": "maximize", "flops": "minimize"}
+    by_latency = {"quality": "maximize", "latency": "minimize"}
+    spec = {"workloads": {"fast": {"objectives": by_latency}, "lean": {"objectives": by_flops}}}
+    with Store(f"sqlite:///{tmp_path}/results.db") as store:
+        store.begin_sweep(
+            "both", "", spec, [("lean", "2x", trials[0]), ("fast", "2x", trials[1])], []
+        )
+        store.begin_sweep("untimed", "", spec, [("fast", "2x", trials[1])], [])
+        store.record([examples.finished(trial) for trial in trials])
+        found = release_of(store, "both")
+        assert [workload.name for workload in found.workloads] == ["lean"]
+        assert found.shortfall == (
+            "left out workload 'fast': no trial has a measured value for all of quality, latency"
+        )
+        with pytest.raises(ValueError, match=r"objectives of 'fast' \(quality, latency\); `pareto"):
+            release_of(store, "untimed")
