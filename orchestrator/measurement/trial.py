@@ -23,6 +23,7 @@ from orchestrator.measurement.models import (
 )
 from orchestrator.measurement.provenance import process_name
 from sweeps.tasks.base import Task
+from sweeps.times import Times
 from sweeps.trial import (
     AnyWeights,
     FailureKind,
@@ -133,6 +134,7 @@ def _continued(
     else:
         outcomes = [*head.outcomes[: whole * task.batch_size], *outcomes]
     changed = {
+        **Times().model_dump(),  # the head may have been timed in the lane, this trial was not
         "num_examples": len(outcomes),
         "compressor_share": share,
         "compressor_seconds": seconds,

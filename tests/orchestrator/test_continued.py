@@ -77,7 +77,8 @@ def test_bits_are_those_of_the_trial_measured_whole(
     assert short.metrics is not None, short
     assert measured.metrics is not None, measured
     sizes = evaluated(monkeypatch)
-    continued = run_trial(whole, Head(short.metrics, short.outcomes))
+    timed = short.metrics.model_copy(update={"latency": 0.5, "latency_pairs": 9, "energy": 0.4})
+    continued = run_trial(whole, Head(timed, short.outcomes))
     assert sizes == expected
     assert continued.outcomes == measured.outcomes
     assert continued.clusters == measured.clusters
@@ -85,6 +86,8 @@ def test_bits_are_those_of_the_trial_measured_whole(
     assert continued.metrics.model_dump(exclude=set(TIME_METRICS)) == measured.metrics.model_dump(
         exclude=set(TIME_METRICS)
     )
+    assert continued.metrics.latency is continued.metrics.latency_pairs is None
+    assert continued.metrics.energy is None, "the head's times are the head's"
     assert dataclasses.replace(continued, seconds=0).trial_id == whole.id
 
 
