@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from orchestrator.engine import processes
 from orchestrator.measurement.provenance import process_name
@@ -237,7 +237,11 @@ class Leasing:
         wanted = set(work)
         if not wanted:
             return set()
-        mine = self._leases.take(self._me.id, wanted)
+        try:
+            mine = self._leases.take(self._me.id, wanted)
+        except IntegrityError:  # buried, and the keeper has not noticed: a lease needs its driver
+            self._enter_again(self._leases)
+            mine = self._leases.take(self._me.id, wanted)
         with self._lock:
             self._held |= mine
         return mine
@@ -255,16 +259,16 @@ class Leasing:
 
     def _renew(self, begun: set[Work]) -> None:
         if not self._pulse.renew(self._me.id, begun):
-            self._enter_again()
+            self._enter_again(self._pulse)
         with self._lock:
             self._begun -= begun
 
-    def _enter_again(self) -> None:
+    def _enter_again(self, leases: Leases) -> None:
         """Others took us for dead: take back what they have left."""
-        self._pulse.enter(self._me)
+        leases.enter(self._me)
         with self._lock:
             held = set(self._held)
-        mine = self._pulse.take(self._me.id, held)
+        mine = leases.take(self._me.id, held)
         with self._lock:
             self._held -= held - mine
             lost = {trial for trial, batch in held - mine if batch == THE_TRIAL}

@@ -163,6 +163,24 @@ def test_a_driver_that_was_taken_for_dead_keeps_what_is_free_and_drops_the_rest(
         assert not stopped.waiting
 
 
+def bury_all(leases: Leases) -> None:
+    """As others do when a driver was stopped for too long."""
+    for partner in leases.partners():
+        assert leases.bury(partner) is not None
+
+
+def test_a_driver_that_was_buried_and_does_not_know_takes_its_next_trials(planned: Store) -> None:
+    with closing(Leases(planned.url)) as leases, ExitStack() as stack:
+        stopped = driver(stack, planned)
+        stopped.take(TRIALS[:2])
+        bury_all(leases)
+        leases.enter(Partner("other", "quickstart", "elsewhere:1", "there", "1 1"))
+        leases.take("other", [(trial, 0) for trial in IDS[1:3]])
+        assert stopped.take(TRIALS[2:]) == TRIALS[3:]
+        assert stopped.still_ours(TRIALS[:2]) == [TRIALS[0]]
+        assert stopped.elsewhere((trial, 0) for trial in IDS) == {(IDS[1], 0), (IDS[2], 0)}
+
+
 def test_silence_is_counted_on_a_clock_of_our_own() -> None:
     def at(beat: int) -> list[Partner]:
         return [Partner("a", "s", "n", "p", "1 1", beat)]
