@@ -182,7 +182,9 @@ class Leasing:
     def look(self) -> News:
         """See what has become of the trials that are waited for."""
         with self._lock:
-            self.waiting |= {trial: self._specs[trial] for trial in self._lost}
+            # A lost one that had ended when it was taken was never ours to run.
+            ours = self._lost & self._specs.keys()
+            self.waiting |= {trial: self._specs[trial] for trial in ours}
             self._lost.clear()
         news = News(dead=self._bury_silent())
         for trial in self._leases.ended(self.waiting, self._since):
@@ -258,7 +260,7 @@ class Leasing:
                     renewed_at = time.monotonic()
 
     def _renew(self, begun: set[Work]) -> None:
-        if not self._pulse.renew(self._me.id, begun):
+        if not self._pulse.renew(self._me.id, begun) and not self._ending.is_set():
             self._enter_again(self._pulse)
         with self._lock:
             self._begun -= begun

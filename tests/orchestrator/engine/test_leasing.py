@@ -5,16 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from contextlib import ExitStack, closing
 from functools import partial
 from subprocess import PIPE
+from threading import Event
 
 import pytest
 
 from orchestrator.engine import leasing, processes
 from orchestrator.engine.leasing import Leasing, Watch
 from store.repository import Store
-from store.sql.leases import Leases, Partner
+from store.sql.leases import Leases, Partner, Work
 from sweeps.timing import TimingSpec
 from sweeps.trial import FailureKind, TrialState
 from tests.store.examples import begin, failed, finished, spec
@@ -179,6 +181,41 @@ def test_a_driver_that_was_buried_and_does_not_know_takes_its_next_trials(planne
         assert stopped.take(TRIALS[2:]) == TRIALS[3:]
         assert stopped.still_ours(TRIALS[:2]) == [TRIALS[0]]
         assert stopped.elsewhere((trial, 0) for trial in IDS) == {(IDS[1], 0), (IDS[2], 0)}
+
+
+def test_a_lost_lease_on_what_had_ended_is_not_waited_for(planned: Store) -> None:
+    with closing(Leases(planned.url)) as leases, ExitStack() as stack:
+        stopped = driver(stack, planned)
+        planned.record([finished(TRIALS[0])])
+        assert stopped.take(TRIALS[:1]) == []
+        assert [result.trial_id for result in stopped.look().results] == IDS[:1]
+        bury_all(leases)
+        leases.enter(Partner("other", "quickstart", "elsewhere:1", "there", "1 1"))
+        leases.take("other", [(IDS[0], 0)])
+        assert stopped.take(TRIALS[1:2]) == TRIALS[1:2]  # it learns here what it has lost
+        assert stopped.look().results == []
+        assert not stopped.waiting
+
+
+def test_a_renewal_that_lands_after_the_end_takes_nothing_back(
+    planned: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leasing, "RENEW_SECONDS", 0.1)
+    under_way, ended, renew = Event(), Event(), Leases.renew
+
+    def slowly(leases: Leases, driver_id: str, begun: Collection[Work] = ()) -> bool:
+        under_way.set()
+        ended.wait()
+        return renew(leases, driver_id, begun)
+
+    monkeypatch.setattr(Leases, "renew", slowly)
+    with closing(Leases(planned.url)) as leases:
+        with Leasing(planned, "quickstart") as first:
+            first.take(TRIALS)
+            under_way.wait()
+        ended.set()
+        first._keeper.join()
+        assert leases.partners() == []
 
 
 def test_silence_is_counted_on_a_clock_of_our_own() -> None:
