@@ -36,6 +36,7 @@ class TrialQueue:
 
     def __init__(self, specs: Iterable[TrialSpec], claim: Claim = list) -> None:
         self._claim = claim
+        self._known: set[str] = set()
         self._ours: set[str] = set()
         self._lanes: dict[Affinity, deque[TrialSpec]] = {}
         self._lost: deque[TrialSpec] = deque()
@@ -43,9 +44,11 @@ class TrialQueue:
         self.add(specs)
 
     def add(self, specs: Iterable[TrialSpec]) -> None:
-        """More trials, behind those that wait; none that was here before."""
-        for spec in {spec.id: spec for spec in specs}.values():
-            self._lanes.setdefault(affinity(spec), deque()).append(spec)
+        """More trials, behind those that wait; those that were here before are left out."""
+        for spec in specs:
+            if spec.id not in self._known:
+                self._known.add(spec.id)
+                self._lanes.setdefault(affinity(spec), deque()).append(spec)
 
     def __len__(self) -> int:
         return sum(map(len, self._lanes.values())) + len(self._lost)

@@ -91,6 +91,7 @@ class RaceFeed:
         self._outcomes: dict[str, ExampleOutcomes] = {}
         self.impossible = planned.impossible
         self._asked: set[str] = set()
+        self._handed_out: set[str] = set()
         self._reused = self._store.finished(self._places)
 
     @property
@@ -167,7 +168,17 @@ class RaceFeed:
         )
 
     def _advance(self, track: Track) -> list[TrialSpec]:
-        """Decide as far as the trials reach; what has to be measured before the next decision."""
+        """Decide as far as the trials reach; what nobody was asked to measure for it yet."""
+        missing = self._missing(track)
+        while known := missing.keys() & self._outcomes.keys():  # measured for another workload
+            self._read(known)
+            missing = self._missing(track)
+        new = missing.keys() - self._handed_out
+        self._handed_out |= new
+        return [rung.trial.spec for trial, rung in missing.items() if trial in new]
+
+    def _missing(self, track: Track) -> dict[str, Rung]:
+        """By id, what the next decision needs; in the plan from now on."""
         race = racing.run(
             list(track.runners.values()),
             track.seeds,
@@ -193,7 +204,7 @@ class RaceFeed:
         shorter = [(track, rung) for rung in missing.values()]
         if new:
             self._store.extend_sweep(self._sweep, new, list(self._shorter(shorter)))
-        return [rung.trial.spec for rung in missing.values()]
+        return missing
 
     def _supersede(self, places: Sequence[tuple[Track, Rung]]) -> None:
         self._store.extend_sweep(self._sweep, [], list(self._shorter(places)))
@@ -216,7 +227,8 @@ class RaceFeed:
                     own: list[Point] = track.runners[rung.configuration].points.setdefault(
                         point.seed, []
                     )
-                    own.append(dataclasses.replace(point, hyperparameters_json=text))
+                    if all(point.trial != each.trial for each in own):
+                        own.append(dataclasses.replace(point, hyperparameters_json=text))
 
     def _head(self, trial_id: str) -> Head:
         if trial_id not in self._heads:

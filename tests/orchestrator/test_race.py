@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from sweeps.load import parse_sweep
 from sweeps.plan import plan
 from sweeps.times import TIME_METRICS
 from sweeps.trial import TrialResult, TrialSpec
+from tests.store.examples import finished
 
 SWEEP = """
 name: raced
@@ -44,6 +46,25 @@ workloads:
     task: {id: digits, num_examples: 32, batch_size: 8}
     backbone: vit-digits
 """
+
+
+SHARED = """
+name: raced
+keep: [1, 0.5]
+measure: {latency_pairs: 0}
+search: {strategy: race, rungs: [1/2, 1]}
+workloads:
+  few: &few
+    task: {id: digits, num_examples: 64, batch_size: 8}
+    backbone: vit-digits
+    methods: [tome]
+    objectives: {quality: maximize, flops: minimize}
+  more:
+    <<: *few
+    methods: [tome, evit]
+    objectives: {quality: maximize, tokens: minimize}
+"""
+"""Two workloads of which one asks for what the other has, and comes later to it."""
 
 
 def paretoken(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -187,3 +208,29 @@ def test_a_race_after_a_grid_measures_nothing(tmp_path: Path) -> None:
         again = feed(store, grid)
         assert again.begin() == []
         assert race_rows(store, "raced")[0]["waiting"] == 0
+
+
+def test_of_workloads_that_share_trials_each_is_asked_for_once(tmp_path: Path) -> None:
+    def measure(spec: TrialSpec) -> list[TrialSpec]:
+        examples = spec.task.params["num_examples"]
+        cost = {"identity": 1.0, "tome": 0.7, "evit": 0.6}[spec.method.id]
+        result = finished(spec, num_examples=examples, flops=cost, tokens=cost)
+        result = replace(result, outcomes=[1.0, 0.0] * (examples // 2))
+        store.record([result])
+        return search.after(result)
+
+    with Store(f"sqlite:///{tmp_path}/race.db") as store:
+        search = feed(store, SHARED)
+        short = {spec.method.id: spec for spec in search.begin()}
+        assert measure(short["identity"]) == []
+        longer = {spec.method.id: spec for spec in measure(short["tome"])}
+        assert longer.keys() == {"identity", "tome"}
+        assert measure(longer["identity"]) == []
+        # One of what the other workload has is measured by now, the other one is under way.
+        (last,) = measure(short["evit"])
+        assert last.method.id == "evit"
+        assert measure(last) == []
+        assert measure(longer["tome"]) == []
+        rows = race_rows(store, "raced")
+        assert [(row["waiting"], len(row["configurations"])) for row in rows] == [(0, 2), (0, 3)]
+        assert {place["examples"] for row in rows for place in row["configurations"]} == {64}

@@ -40,6 +40,16 @@ def test_every_trial_is_taken_once_whatever_is_put_back(
     assert sorted(ended) == sorted(spec.id for spec in trials)
 
 
+def test_what_is_added_again_is_left_out_even_while_it_runs() -> None:
+    trials = specs(3)
+    queue = TrialQueue(trials[:2])
+    running = queue.take(None, [], 1)
+    queue.add(trials)
+    assert queue.take(None, [], 10) == trials[1:]
+    queue.put_back(running)
+    assert queue.take_suspect() == running
+
+
 def test_a_worker_stays_with_what_it_has_loaded_and_keeps_the_order() -> None:
     trials = specs(6, backbones=2)
     queue = TrialQueue(trials)
