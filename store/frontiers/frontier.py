@@ -71,8 +71,7 @@ def on_frontier(points: Sequence[Row], objectives: Objectives) -> list[bool]:
     flags = np.zeros(len(points), dtype=bool)
     for members in _by_workload(points).values():
         own = [points[i] for i in members]
-        values, complete = objective_values(own, objectives)
-        complete &= longest(own)
+        values, complete = competing_values(own, objectives)
         if complete.any():
             best = moocore.is_nondominated(
                 values[complete], maximise=maximise(objectives), keep_weakly=True
@@ -91,7 +90,7 @@ def hypervolume(points: Sequence[Row], objectives: Objectives) -> dict[str, floa
     check_objectives(objectives)
     volumes = {}
     for workload, members in _by_workload(points).items():
-        values, complete = objective_values([points[i] for i in members], objectives)
+        values, complete = competing_values([points[i] for i in members], objectives)
         if not complete.any():
             volumes[workload] = 0.0
             continue
@@ -111,7 +110,7 @@ def reference(points: Sequence[Row], objectives: Objectives) -> dict[str, dict[s
     check_objectives(objectives)
     corners = {}
     for workload, members in _by_workload(points).items():
-        values, complete = objective_values([points[i] for i in members], objectives)
+        values, complete = competing_values([points[i] for i in members], objectives)
         if complete.any():
             corner = _reference(values[complete], objectives)
             corners[workload] = dict(zip(objectives, corner.tolist(), strict=True))
@@ -250,6 +249,14 @@ def objective_values(
     judged = np.array([point.metrics["quality"] is not None for point in points], dtype=bool)
     complete: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(values), axis=1) & judged
     return values, complete
+
+
+def competing_values(
+    points: Sequence[Row], objectives: Objectives
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Values [points, objectives], and which points have all of them and saw most examples."""
+    values, complete = objective_values(points, objectives)
+    return values, complete & longest(points)
 
 
 def longest(points: Sequence[Row]) -> NDArray[np.bool_]:

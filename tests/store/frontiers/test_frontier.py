@@ -106,6 +106,12 @@ def test_a_minimised_quality_is_better_the_smaller_it_is() -> None:
     assert hypervolume(points, objectives) == {"digits": pytest.approx(0.1 * 0.75 + 0.1 * 0.5)}
 
 
+def test_what_a_race_stopped_early_adds_no_volume() -> None:
+    whole, early = row(0.7, 0.5, num_examples=64), row(1.0, 1.3, num_examples=8)
+    for asked in (hypervolume, reference):
+        assert asked([whole, early], QUALITY_AND_FLOPS) == asked([whole], QUALITY_AND_FLOPS)
+
+
 def test_workloads_do_not_compete() -> None:
     points = [row(0.9, 0.5), replace(row(0.1, 0.9), workload="recall")]
     assert on_frontier(points, QUALITY_AND_FLOPS) == [True, True]
