@@ -242,7 +242,12 @@ class SweepSpec(Axes):
                 if METRICS[objective].of_cache and workload.place == "vision":
                     sentence = f"{name} has no key/value cache, so {objective!r} is not measured"
                     found.append(wrong(sentence, (*loc, objective), at_key=True))
-                if objective in TIME_METRICS and not self.measure.latency_pairs:
+                if objective in TIME_METRICS and isinstance(self.search, Race):
+                    sentence = f"a race is over before anything is timed: leave {objective!r} out"
+                    found.append(
+                        wrong(f"{sentence}, or write search: grid", (*loc, objective), at_key=True)
+                    )
+                elif objective in TIME_METRICS and not self.measure.latency_pairs:
                     sentence = f"objective {objective!r} needs measure.latency_pairs above 0"
                     found.append(wrong(sentence, (*loc, objective), at_key=True))
                 elif objective in TIME_METRICS and self.measure.latency_of != "all":

@@ -206,6 +206,8 @@ def _places(paired: Paired, examples: int, total: int, rules: Rules) -> dict[Con
     found = {configuration(each): Place(examples, 0.0, "out", for_sure=True) for each in everybody}
     names = [configuration(each) for each in paired.configurations]
     members = competitors(paired)
+    if not len(members):
+        return found
     costs_PK = oriented_costs(paired, members)
     shared = _front(paired, examples)
     judged = shared if QUALITY in paired.objectives else _indifferent(shared)

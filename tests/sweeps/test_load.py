@@ -160,6 +160,10 @@ ONE_MISTAKE = {
         GOOD + "measure: [cost]\nsearch: race\n",
         "9:9: a race is decided by quality, which is not measured: measure lists cost",
     ),
+    "race over a time": (
+        GOOD + "    objectives: {quality: maximize, latency: minimize}\nsearch: race\n",
+        "8:37: a race is over before anything is timed: leave 'latency' out, or write search: grid",
+    ),
     # keys
     "unknown key at the top": (
         GOOD + "resource: {}\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -141,6 +142,11 @@ def test_a_seed_that_failed_is_not_waited_for() -> None:
     assert race.waiting == ((runner.configuration, 1),)
     runner.lost.add(1)
     assert racing.run([runner], [0, 1], SIZES, QUALITY_AND_FLOPS, {}, Rules()).places == {}
+
+
+def test_a_race_in_which_everybody_lacks_a_cost_ends_with_nobody() -> None:
+    played = Played(shares(0.9, 0.5), [math.nan, math.nan])
+    assert [played.verdict(index) for index in (0, 1)] == ["out", "out"]
 
 
 @given(
