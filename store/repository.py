@@ -268,6 +268,17 @@ class Store:
                 found.setdefault(point.workload, []).append(point)
         return found
 
+    def lost(self, sweep: str) -> set[tuple[str, tuple[str, str, float, str], int]]:
+        """Workload, configuration and seed where the current plan's trial cannot be had: it failed,
+        or turned out to be impossible. A configuration is method, hyperparameters (JSON), keep
+        ratio and schedule."""
+        with self._database.read() as connection:
+            query = queries.unfinishable(plans.sweep_id(connection, sweep))
+            return {
+                (row[0], (row[1], row[2], row[3], row[4]), row[5])
+                for row in connection.execute(query)
+            }
+
     def finished_points(self, sweep: str, trial_ids: Iterable[str]) -> list[Point]:
         """Those of ``trial_ids`` that the sweep plans and that have finished."""
         found: list[Point] = []

@@ -120,7 +120,11 @@ def run(
     ``sizes`` are the examples of the rungs, the last one all there are. Equal trials give an equal
     race, whenever and in whatever order they arrived.
     """
-    places: dict[Configuration, Place] = {}
+    places = {
+        runner.configuration: Place(sizes[0], 0.0, "out", for_sure=True)
+        for runner in runners
+        if runner.lost.issuperset(seeds)
+    }
     alive = list(runners)
     for examples in sizes:
         waiting = tuple(
@@ -167,13 +171,17 @@ def replayed(store: Store, sweep: str) -> dict[str, Race]:
     if search.get("strategy") != "race":
         raise ValueError(f"sweep {sweep!r} was not raced: its file has no search: race")
     objectives, sizes = store.objectives(sweep), search["examples"]
-    races = {}
+    lost, races = store.lost(sweep), {}
     for workload, points in store.rungs(sweep).items():
         outcomes = store.all_outcomes(point.trial for point in points)
         runners = runners_of(points)
         seeds = sorted({point.seed for point in points})
         for runner in runners:
-            runner.lost |= {seed for seed in seeds if seed not in runner.points}
+            runner.lost |= {
+                seed
+                for seed in seeds
+                if seed not in runner.points or (workload, runner.configuration, seed) in lost
+            }
         chosen = (runners, seeds, sizes[workload], objectives[workload], outcomes)
         races[workload] = run(*chosen, Rules.of(search))
     return races

@@ -202,6 +202,27 @@ def failures(sweep_id: int) -> Select[*tuple[Any, ...]]:
     )
 
 
+def unfinishable(sweep_id: int) -> Select[*tuple[Any, ...]]:
+    """Workload, method, hyperparameters (JSON), keep ratio, schedule and seed of the plan's trials
+    that failed or are impossible."""
+    return (
+        select(
+            SweepTrial.workload,
+            Trial.method,
+            cast(Trial.hyperparameters, Text),
+            Trial.keep_ratio,
+            Trial.schedule,
+            Trial.seed,
+        )
+        .join(Trial, Trial.id == SweepTrial.trial_id)
+        .where(
+            SweepTrial.sweep_id == sweep_id,
+            Trial.state.in_((TrialState.FAILED, TrialState.INFEASIBLE)),
+            _CURRENT,
+        )
+    )
+
+
 def trials_with(sweep_id: int, method: str) -> Select[str]:
     """Trials of the current plan that run this method."""
     return (

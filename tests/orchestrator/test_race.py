@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ from sweeps.load import parse_sweep
 from sweeps.plan import plan
 from sweeps.times import TIME_METRICS
 from sweeps.trial import TrialResult, TrialSpec
-from tests.store.examples import finished
+from tests.orchestrator import trials as made_up
+from tests.store import examples
 
 SWEEP = """
 name: raced
@@ -212,10 +214,10 @@ def test_a_race_after_a_grid_measures_nothing(tmp_path: Path) -> None:
 
 def test_of_workloads_that_share_trials_each_is_asked_for_once(tmp_path: Path) -> None:
     def measure(spec: TrialSpec) -> list[TrialSpec]:
-        examples = spec.task.params["num_examples"]
+        num_examples = spec.task.params["num_examples"]
         cost = {"identity": 1.0, "tome": 0.7, "evit": 0.6}[spec.method.id]
-        result = finished(spec, num_examples=examples, flops=cost, tokens=cost)
-        result = replace(result, outcomes=[1.0, 0.0] * (examples // 2))
+        result = examples.finished(spec, num_examples=num_examples, flops=cost, tokens=cost)
+        result = replace(result, outcomes=[1.0, 0.0] * (num_examples // 2))
         store.record([result])
         return search.after(result)
 
@@ -234,3 +236,26 @@ def test_of_workloads_that_share_trials_each_is_asked_for_once(tmp_path: Path) -
         rows = race_rows(store, "raced")
         assert [(row["waiting"], len(row["configurations"])) for row in rows] == [(0, 2), (0, 3)]
         assert {place["examples"] for row in rows for place in row["configurations"]} == {64}
+
+
+def test_what_failed_in_a_later_rung_is_not_waited_for_afterwards(tmp_path: Path) -> None:
+    text = SWEEP.replace("[divprune, tome, uniform, random, relevance-oracle]", "[divprune, tome]")
+    with Store(f"sqlite:///{tmp_path}/failed.db") as store:
+        search = feed(store, text)
+        waiting = list(search.begin())
+        while waiting:
+            spec = waiting.pop()
+            num_examples = spec.task.params["num_examples"]
+            if spec.method.id == "tome" and num_examples > 8:
+                result = examples.failed(spec)
+            else:
+                outcomes = [1.0, 0.0] * (num_examples // 2)
+                now = datetime.now(UTC)
+                result = made_up.result(spec, now, seconds=0.1, outcomes=outcomes)
+            store.record([result])
+            waiting += search.after(result)
+        (row,) = race_rows(store, "raced")
+    assert row["waiting"] == 0
+    places = {(each["method"], each["keep_ratio"]): each for each in row["configurations"]}
+    assert places["tome", 0.125]["reason"] == "stopped at 1/4: lacks a seed or a cost"
+    assert places["divprune", 0.125]["reason"] == "in with all examples, p=1.00"

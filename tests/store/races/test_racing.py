@@ -141,7 +141,8 @@ def test_a_seed_that_failed_is_not_waited_for() -> None:
     race = racing.run([runner], [0, 1], SIZES, QUALITY_AND_FLOPS, {}, Rules())
     assert race.waiting == ((runner.configuration, 1),)
     runner.lost.add(1)
-    assert racing.run([runner], [0, 1], SIZES, QUALITY_AND_FLOPS, {}, Rules()).places == {}
+    (place,) = racing.run([runner], [0, 1], SIZES, QUALITY_AND_FLOPS, {}, Rules()).places.values()
+    assert (place.verdict, place.rival) == ("out", None)
 
 
 def test_a_race_in_which_everybody_lacks_a_cost_ends_with_nobody() -> None:
