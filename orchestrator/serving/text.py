@@ -150,13 +150,13 @@ class HuggingFace(Codec):
 
     def encode(self, text: str) -> list[int]:
         """With the special tokens that the tokenizer adds."""
-        return list(self._tokenizer(text)["input_ids"])
+        return list(self._tokenizer(_in_utf8(text))["input_ids"])
 
     def dialogue(self, messages: Sequence[Message]) -> list[int]:
         """By the tokenizer's template, ready for the assistant's turn."""
         if not self._tokenizer.chat_template:
             return super().dialogue(messages)
-        chat = [{"role": message.role, "content": message.text} for message in messages]
+        chat = [{"role": message.role, "content": _in_utf8(message.text)} for message in messages]
         try:
             encoded = self._tokenizer.apply_chat_template(
                 chat, add_generation_prompt=True, return_dict=True
@@ -196,6 +196,11 @@ class _Detokenized(Decoder):
     def _text(self, tokens: list[int]) -> str:
         text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)
         return text
+
+
+def _in_utf8(text: str) -> str:
+    """JSON can hold half of a surrogate pair, which is no character: it becomes ``?``."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
 def tokenizer_beside(weights: AnyWeights) -> HuggingFace | None:

@@ -15,6 +15,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from orchestrator.measurement.models import build_method, open_backbone
 from orchestrator.serving.analyst import Analyst
 from orchestrator.serving.engine import Engine
+from orchestrator.serving.messages import Message
+from orchestrator.serving.text import HuggingFace
 from store.releases.release import Release, release_of
 from store.repository import Store
 from tests.measured import measured_store
@@ -141,3 +143,10 @@ def test_what_the_template_refuses_is_a_400(client) -> None:
             model="own:auto", messages=[{"role": "tool", "content": "x", "tool_call_id": "1"}]
         )
     assert refused.value.body["message"]
+
+
+def test_half_a_surrogate_pair_is_a_question_mark(tokenizer) -> None:
+    codec = HuggingFace(tokenizer, "own")
+    assert codec.encode("the \ud800 thing") == codec.encode("the ? thing")
+    torn, whole = ([Message("user", f"the {mark}", ())] for mark in ("\ud800", "?"))
+    assert codec.dialogue(torn) == codec.dialogue(whole)
