@@ -54,7 +54,7 @@ class KeepRange(Part):
     """Ratios from one end to the other, both included."""
 
     start: Annotated[float, Strict()] = Field(
-        alias="from", gt=0, le=1, description="First ratio kept, above 0, up to 1."
+        alias="from", ge=1e-300, le=1, description="First ratio kept, above 0, up to 1."
     )
     to: Annotated[float, Strict()] = Field(gt=0, le=1, description="Last ratio kept.")
     steps: Annotated[int, Strict()] = Field(ge=2, le=1000, description="How many, ends included.")

@@ -154,8 +154,10 @@ def _parsed(value: Any) -> Search:
         raise refuse(wrong("missing key 'strategy'", value=value, at_key=True))
     strategy = content["strategy"]
     loc = ("strategy",) if isinstance(value, dict) else ()
+    if not isinstance(strategy, str):
+        raise refuse(wrong(expected("text", strategy), loc, strategy))
     if strategy not in STRATEGIES:
-        raise refuse(unknown_name("strategy", str(strategy), STRATEGIES, loc))
+        raise refuse(unknown_name("strategy", strategy, STRATEGIES, loc))
     return STRATEGIES[strategy].model_validate(content)
 
 

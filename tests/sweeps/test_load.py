@@ -132,6 +132,10 @@ ONE_MISTAKE = {
         GOOD + "search: {strategy: rcae}\n",
         "8:20: unknown strategy 'rcae'; did you mean 'race'? (choices: grid, race, tune)",
     ),
+    "strategy that is no text": (
+        GOOD + "search: {strategy: [race]}\n",
+        '8:20: expected text, got ["race"]',
+    ),
     "search without a strategy": (
         GOOD + "search: {epsilon: 0.1}\n",
         "8:1: missing key 'strategy'",
@@ -255,6 +259,10 @@ ONE_MISTAKE = {
     "keep above 1": (
         changed("[1.0, 0.5]", "[4]"),
         '2:8: a keep ratio is above 0 and at most 1, got 4; compression by 4 is written "4x"',
+    ),
+    "range whose factor is no number": (
+        changed("[1.0, 0.5]", "[{from: 1.0e-310, to: 1, steps: 3}]"),
+        "2:15: from: must be at least 1e-300, got 1e-310",
     ),
     "keep true": (
         changed("[1.0, 0.5]", "[true]"),
