@@ -13,6 +13,7 @@ from methods.backbones.base import Compression, VacuousCompressionError
 from orchestrator.serving.messages import Continuation, Ending, Event, Piece, Refusal
 from orchestrator.serving.reader import Fed, Reader
 from orchestrator.serving.stops import Stops
+from orchestrator.serving.text import Decoder
 from orchestrator.serving.unanswerable import UNANSWERABLE, refusal_of
 
 Compressed = tuple[Any, Compression]
@@ -34,7 +35,7 @@ class Completion:
         self._continuation = continuation
         self._tell = tell
         self._wanted = wanted
-        self._decoder = reader.decoder()
+        self._decoder: Decoder
         self._stops = Stops(continuation.stop)
         self._ends = reader.ends
         self._count = 0
@@ -48,6 +49,7 @@ class Completion:
         except ValueError as error:
             self._tell(Refusal(str(error)))
             return
+        self._decoder = fed.decoder
         if isinstance(most := self._most_tokens(fed), Refusal):
             self._tell(most)
             return

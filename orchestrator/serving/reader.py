@@ -46,6 +46,8 @@ class Fed:
     tokens: list[int]
     run: Callable[[Any, int], object]
     """Generates with a handle on the model, at most so many tokens."""
+    decoder: Decoder
+    """Spells the answer."""
 
 
 class Reader(ABC):
@@ -89,10 +91,6 @@ class Reader(ABC):
     def fed(self, continuation: Continuation) -> Fed:
         """Raises ValueError where the model cannot go on from this."""
 
-    @abstractmethod
-    def decoder(self) -> Decoder:
-        """For one answer."""
-
 
 class LanguageReader(Reader):
     """A language model and the codec of its task, or the tokenizer beside it."""
@@ -120,16 +118,13 @@ class LanguageReader(Reader):
             raise ValueError(f"tokens are numbers from 0 to {self.vocabulary - 1}; got {bad}")
         prompt_1T = torch.tensor([tokens])
         nothing = prompt_1T[:, :0]
-        return Fed(tokens, lambda model, most: model.generate(prompt_1T, nothing, most))
-
-    def decoder(self) -> Decoder:
-        """The codec's."""
-        return self._codec.decoder()
+        decoder = self._codec.decoder([] if _is_chat(continuation.prompt) else tokens)
+        return Fed(tokens, lambda model, most: model.generate(prompt_1T, nothing, most), decoder)
 
     def _tokens(self, prompt: Any) -> list[int]:
         if isinstance(prompt, str):
             return self._codec.encode(prompt)
-        if not any(isinstance(part, Message) for part in prompt):
+        if not _is_chat(prompt):
             return list(prompt)
         if any(message.images for message in prompt):
             raise ValueError("this model is a language model: it sees no images")
@@ -162,12 +157,10 @@ class VisualReader(Reader):
         tokens = [*front_T.tolist(), *_question(message.text)]
         prompt_1T = torch.tensor([tokens])
         return Fed(
-            tokens, lambda model, most: model.answer(pixels_1ICSS, layout, prompt_1T, [], most)
+            tokens,
+            lambda model, most: model.answer(pixels_1ICSS, layout, prompt_1T, [], most),
+            Spelled(wording.WORDS),
         )
-
-    def decoder(self) -> Decoder:
-        """Words."""
-        return Spelled(wording.WORDS)
 
     def _pixels(self, images: Sequence[str], side: int) -> Tensor:
         """Scaled to the tower's size and normalised: float32 [1, I, 3, S, S]."""
@@ -194,6 +187,10 @@ def _codec(task: Task[Any, Any]) -> Codec:
     if isinstance(task, Text):
         return Bytes()
     return Numbers(task.answer_length if isinstance(task, QuestionTask) else MOST_TOKENS)
+
+
+def _is_chat(prompt: Any) -> bool:
+    return any(isinstance(part, Message) for part in prompt)
 
 
 def _question(text: str) -> list[int]:

@@ -20,6 +20,8 @@ from sweeps.trial import AnyWeights, RandomWeights
 
 MOST_TOKENS: Final = 256
 """Of an answer, where a request does not say and the task does not either."""
+WINDOW: Final = 6
+"""Tokens of a prompt that are decoded with an answer's first."""
 TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
 ONE_MESSAGE: Final = "none: the text of one user message is the prompt"
 
@@ -49,8 +51,8 @@ class Codec(ABC):
         """A prompt. Raises ValueError for text that the model does not know."""
 
     @abstractmethod
-    def decoder(self) -> Decoder:
-        """For one answer."""
+    def decoder(self, before: Sequence[int]) -> Decoder:
+        """For one answer that goes on from the tokens ``before`` it; none before a chat's."""
 
     def dialogue(self, messages: Sequence[Message]) -> list[int]:
         """A prompt for the next message. Raises ValueError where the model knows no such chat."""
@@ -81,7 +83,7 @@ class Bytes(Codec):
         """The start token and the text's bytes."""
         return [source_text.START, *text.encode("utf-8", errors="replace")]
 
-    def decoder(self) -> Decoder:
+    def decoder(self, before: Sequence[int]) -> Decoder:  # noqa: ARG002
         """Characters as their last byte comes."""
         return _Bytes()
 
@@ -115,7 +117,7 @@ class Numbers(Codec):
             )
         return [int(part) for part in parts]
 
-    def decoder(self) -> Decoder:
+    def decoder(self, before: Sequence[int]) -> Decoder:  # noqa: ARG002
         """Numbers with spaces between."""
         return Spelled(None)
 
@@ -165,18 +167,21 @@ class HuggingFace(Codec):
             raise ValueError(f"the model's chat template refuses: {error}") from error
         return list(encoded["input_ids"])
 
-    def decoder(self) -> Decoder:
+    def decoder(self, before: Sequence[int]) -> Decoder:
         """Without special tokens; characters are given once complete."""
-        return _Detokenized(self._tokenizer)
+        return _Detokenized(self._tokenizer, before[-WINDOW:])
 
 
 class _Detokenized(Decoder):
-    """What a token spells depends on those before it: a few stay in front of what is decoded."""
+    """What a token spells depends on those before it: a few stay in front of what is decoded.
 
-    def __init__(self, tokenizer: Any) -> None:
+    Tokenizers such as Llama 2's leave out the space of the first word that they decode.
+    """
+
+    def __init__(self, tokenizer: Any, before: Sequence[int]) -> None:
         self._tokenizer = tokenizer
-        self._tokens: list[int] = []
-        self._start = self._given = 0
+        self._tokens = list(before)
+        self._start, self._given = 0, len(before)
 
     def step(self, token: int) -> str:
         self._tokens.append(token)

@@ -54,6 +54,16 @@ def save_tokenizer(folder: Path) -> None:
     saved.save_pretrained(folder)
 
 
+def spaced_words() -> tuple[Any, dict[str, int]]:
+    """As Llama 2's: a word begins with its space, which the first that is decoded loses."""
+    words = {w: n for n, w in enumerate(["<s>", "</s>", "▁It", "▁is", "▁in", "▁Paris", "."])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<s>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    spaces = [decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    tokenizer.decoder = decoders.Sequence(spaces)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>"), words
+
+
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> tuple[Release, Store]:
     folder = tmp_path_factory.mktemp("spoken")
@@ -150,3 +160,12 @@ def test_half_a_surrogate_pair_is_a_question_mark(tokenizer) -> None:
     assert codec.encode("the \ud800 thing") == codec.encode("the ? thing")
     torn, whole = ([Message("user", f"the {mark}", ())] for mark in ("\ud800", "?"))
     assert codec.dialogue(torn) == codec.dialogue(whole)
+
+
+def test_a_completion_keeps_the_space_of_its_first_word_and_a_chat_begins_without() -> None:
+    tokenizer, words = spaced_words()
+    codec = HuggingFace(tokenizer, "own")
+    before, answer = codec.encode("It is in"), [words["▁Paris"], words["."], words["▁It"]]
+    for prompt, expected in ((before, " Paris. It"), (before * 9, " Paris. It"), ([], "Paris. It")):
+        decoder = codec.decoder(prompt)
+        assert "".join(map(decoder.step, answer)) + decoder.flush() == expected
