@@ -24,7 +24,7 @@ from store.questions.asked import Question
 from store.releases.release import Release
 
 PATIENCE_SECONDS: Final = 60.0
-"""How long a request waits for a replica that takes the place of a dead one."""
+"""How long a request waits, from its failure on, for a replica in the place of a dead one."""
 _PAUSE_SECONDS: Final = 0.1
 
 
@@ -37,13 +37,14 @@ class _Retrying:
         self._handle = handle
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline: float | None = None
         while True:
             try:
                 return await getattr(self._handle, method).remote(*arguments)
             except (RayTaskError, TaskCancelledError):
                 raise  # it was answered: with an error of its own
             except (RayError, RayServeException) as error:
+                deadline = deadline or time.monotonic() + PATIENCE_SECONDS
                 if time.monotonic() > deadline:
                     raise UnavailableError(self.unavailable) from error
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -80,7 +81,8 @@ class RetryingEngine(_Retrying):
         A replica that takes the place of a dead one starts the answer anew: equal requests get
         equal events, so that those that were handed on already are left out.
         """
-        deadline, given = time.monotonic() + PATIENCE_SECONDS, 0
+        deadline: float | None = None
+        given = 0
         while True:
             stream = self._handle.options(stream=True).complete.remote(trial, continuation)
             number = 0
@@ -88,12 +90,13 @@ class RetryingEngine(_Retrying):
                 async for event in stream:
                     number += 1
                     if number > given:
-                        given = number
+                        given, deadline = number, None
                         yield event
                 return
             except (RayTaskError, TaskCancelledError):
                 raise  # it was answered: with an error of its own
             except (RayError, RayServeException) as error:
+                deadline = deadline or time.monotonic() + PATIENCE_SECONDS
                 if time.monotonic() > deadline:
                     raise UnavailableError(self.unavailable) from error
             finally:
