@@ -157,7 +157,7 @@ def run_sweep(
         with Leasing(store, spec.name) as leases:
             dead, found = leases.clear_up(), Reconciliation(repaired=leases.mend_mirror())
             search = searching(store, spec, planned)
-            _begin(store, file, spec, search, leases.driver)
+            _begin(store, spec, search, leases.driver)
             outcome = Outcome(PoolReport(workers=0))
             try:
                 with progress(search.planned) as shown:
@@ -190,12 +190,12 @@ def _resume(
     return todo
 
 
-def _begin(store: Store, file: Path, spec: SweepSpec, search: Searching, driver: str) -> None:
+def _begin(store: Store, spec: SweepSpec, search: Searching, driver: str) -> None:
     content = spec.resolved()
     content["search"] |= search.notes
     store.begin_sweep(
         spec.name,
-        file.read_text(encoding="utf-8"),
+        spec.source.text,
         content,
         search.first_plan(),
         [combination._asdict() for combination in search.impossible],

@@ -27,7 +27,7 @@ def parse_sweep(text: str, file: str = "sweep.yaml") -> SweepSpec:
     Raises :class:`SweepFileError` with all mistakes.
     """
     tree = read(text)
-    source = Source(file, Path(file).absolute().parent, tree)
+    source = Source(file, Path(file).absolute().parent, tree, text)
     mistakes = [_from_complaint(complaint, file) for complaint in tree.complaints]
     spec, invalid = _validated(tree, source)
     mistakes += invalid

@@ -123,6 +123,8 @@ class Source:
     folder: Path = field(default_factory=Path, compare=False)
     """Paths in the file are relative to it."""
     tree: Tree = field(default_factory=Tree, compare=False)
+    text: str = field(default="", compare=False)
+    """All of it: a pipe can be read only once, and a file may change meanwhile."""
 
     def mistake(self, message: str, loc: Loc, *, at_key: bool = False, **more: Any) -> Mistake:
         """A mistake with the line and column of ``loc``."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -457,6 +458,14 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_mistake(tmp_path: Path) 
     path = tmp_path / "windows.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
     assert load_sweep(path).name == "tiny"
+
+
+def test_what_was_read_is_kept_because_a_pipe_is_empty_afterwards() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, GOOD.encode())
+    os.close(writing)
+    assert load_sweep(f"/dev/fd/{reading}").source.text == GOOD
+    os.close(reading)
 
 
 def test_the_schema_key_of_editors_is_tolerated() -> None:
