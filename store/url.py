@@ -40,8 +40,8 @@ def absolute(url: str) -> str:
     """The same database, named so that it can be opened from any directory.
 
     A relative SQLite file is taken from the working directory; ``postgresql://`` means the psycopg
-    driver. Raises ValueError for what is not a URL, other databases and databases in memory, which
-    no second process could read. The message never holds a password.
+    driver. Raises ValueError for what is not a URL, other databases, databases in memory, which no
+    second process could read, and SQLite files with ``?``. The message never holds a password.
     """
     parsed = _parse(url)
     driver = _BACKENDS.get(parsed.drivername)
@@ -51,7 +51,7 @@ def absolute(url: str) -> str:
             "sqlite:///FILE, postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
         )
     if driver == "sqlite":
-        return _absolute_file(parsed)
+        return _absolute_file(url, parsed)
     if parsed.host and "@" in parsed.host:
         raise ValueError(f"store {masked(url)!r}: write '@' in a password as %40")
     return parsed.set(drivername=driver).render_as_string(hide_password=False)
@@ -108,12 +108,18 @@ def _parse(url: str) -> URL:
         raise ValueError(message) from None
 
 
-def _absolute_file(parsed: URL) -> str:
+def _absolute_file(url: str, parsed: URL) -> str:
     if not parsed.database or parsed.database == ":memory:":
         raise ValueError(
             "a store in memory cannot be shared by processes; name a file: sqlite:///x.db"
         )
-    return f"sqlite:///{Path(parsed.database).resolve()}"
+    path = Path(parsed.database).resolve()
+    if "?" in f"{url}{path}":
+        raise ValueError(
+            f"store {masked(url)!r} is the file {masked(str(path))}: a SQLite store takes no '?', "
+            "neither in the path, which would end there, nor for options"
+        )
+    return f"sqlite:///{path}"
 
 
 def _masked_pair(pair: str) -> str:

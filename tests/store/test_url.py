@@ -60,6 +60,17 @@ def test_what_cannot_be_a_store_is_refused_without_its_password(url: str, compla
     assert "secr" not in str(error.value)
 
 
+def test_a_folder_that_a_url_cannot_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder := tmp_path / "what?").mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("PARETOKEN_STORE", raising=False)
+    for url in (default_url, lambda: absolute(f"sqlite:///{folder}/x.db")):
+        with pytest.raises(ValueError, match=r"what\?.* takes no '\?', neither in the path"):
+            url()
+
+
 @pytest.mark.parametrize(
     "text",
     [
