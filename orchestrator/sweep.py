@@ -29,6 +29,7 @@ from store.database import OUTAGE_SECONDS
 from store.questions.untimed import untimed
 from store.races.race_rows import race_rows, reasons
 from store.repository import Store
+from store.sql.plans import RunElsewhereError
 from store.url import artifacts_folder, inside, masked
 from sweeps.load import load_sweep
 from sweeps.metrics import QUALITY
@@ -157,7 +158,11 @@ def run_sweep(
         with Leasing(store, spec.name) as leases:
             dead, found = leases.clear_up(), Reconciliation(repaired=leases.mend_mirror())
             search = searching(store, spec, planned)
-            _begin(store, spec, search, leases.driver)
+            try:
+                _begin(store, spec, search, leases.driver)
+            except RunElsewhereError:
+                dead += leases.outwait()
+                _begin(store, spec, search, leases.driver)
             outcome = Outcome(PoolReport(workers=0))
             try:
                 with progress(search.planned) as shown:

@@ -11,6 +11,7 @@ is still free, and drops the rest.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -36,6 +37,8 @@ NOTE_SECONDS = 0.25
 """How soon the store knows what workers were given."""
 LOOK_SECONDS = 1.0
 """How often waiting looks at what the others have done."""
+
+_LOG = logging.getLogger("paretoken.engine")
 
 
 class Watch:
@@ -70,6 +73,9 @@ class Dead:
     drivers: list[str] = field(default_factory=list)
     in_flight: set[str] = field(default_factory=set)
     """Trials that their workers had begun and not ended."""
+
+    def __add__(self, other: Dead) -> Dead:
+        return Dead(self.drivers + other.drivers, self.in_flight | other.in_flight)
 
 
 @dataclass
@@ -126,6 +132,26 @@ class Leasing:
     def clear_up(self) -> Dead:
         """End drivers that certainly died, on this machine."""
         return self._bury([each for each in self._others() if _is_dead(each)])
+
+    def outwait(self) -> Dead:
+        """End the drivers that run another version of this sweep and are silent.
+
+        Returns when one was seen alive or none is left; a little after :data:`LEASE_SECONDS` at the
+        latest.
+        """
+        dead, first = Dead(), self._rivals()
+        _LOG.warning(
+            "another version of sweep %r is being run by %s; waiting %.0f s for a sign of life",
+            self._me.sweep,
+            ", ".join(sorted(each.name for each in first)),
+            LEASE_SECONDS,
+        )
+        left = first
+        while left and left <= first:
+            dead += self._bury_silent()
+            time.sleep(LOOK_SECONDS)
+            left = self._rivals()
+        return dead
 
     def mend_mirror(self) -> int:
         """MLflow runs that nobody finishes unless this run does."""
@@ -205,6 +231,9 @@ class Leasing:
 
     def _others(self) -> list[Partner]:
         return [each for each in self._leases.partners() if each.id != self._me.id]
+
+    def _rivals(self) -> set[Partner]:
+        return {each for each in self._others() if each.sweep == self._me.sweep}
 
     def _bury_silent(self) -> Dead:
         others = self._others()

@@ -19,6 +19,10 @@ GRID: Final = "grid"
 """The strategy whose plan is whole from the beginning."""
 
 
+class RunElsewhereError(ValueError):
+    """Other drivers run another version of a search."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What one run of a sweep is about to do."""
@@ -37,13 +41,13 @@ def begin(connection: Connection, plan: Plan) -> None:
     """Make ``plan`` the sweep's current one; the mirror is told of the sweep before its trials.
 
     Beside drivers that run the same it is joined: nothing of theirs leaves the plan. Raises
-    ValueError where they run another version of a search.
+    RunElsewhereError where they run another version of a search.
     """
     now = datetime.now(UTC)
     sweep_id, before = _upsert(connection, plan, now)
     others, same = _others(connection, plan), digest(before) == digest(plan.spec)
     if others and not same and (_grows(before) or _grows(plan.spec)):
-        raise ValueError(
+        raise RunElsewhereError(
             f"sweep {plan.name!r} is being run by {', '.join(others)} from another version of its "
             "file: wait until that has ended, or give this one another name"
         )

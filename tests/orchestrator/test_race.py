@@ -12,20 +12,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.engine import leasing
 from orchestrator.engine.leasing import Leasing
 from orchestrator.measurement.trial import run_trial
 from orchestrator.search.racing import RaceFeed
 from orchestrator.search.searching import searching
+from orchestrator.sweep import run_sweep
 from store.mirror.mlflow_runs import MlflowRuns
 from store.races.race_rows import race_rows
 from store.repository import Store
+from store.sql.leases import Leases, Partner
 from store.url import artifacts_folder
 from sweeps.load import parse_sweep
 from sweeps.plan import plan
@@ -210,6 +215,22 @@ def test_a_race_after_a_grid_measures_nothing(tmp_path: Path) -> None:
         again = feed(store, grid)
         assert again.begin() == []
         assert race_rows(store, "raced")[0]["waiting"] == 0
+
+
+def test_an_edited_race_starts_once_whoever_ran_it_on_another_machine_is_silent(
+    tmp_path: Path, sqlite_mlflow_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leasing, "Watch", partial(leasing.Watch, seconds=1.0))
+    file, database = tmp_path / "sweep.yaml", tmp_path / "race.db"
+    database.write_bytes(sqlite_mlflow_template.read_bytes())
+    file.write_text(SHARED.replace("race,", "race, epsilon: 0.02,"))
+    url = f"sqlite:///{database}"
+    with Store(url) as store, closing(Leases(url)) as leases:
+        leases.enter(Partner("old", "raced", "node:17", "before a power cut", "17 1"))
+        drive(store, feed(store, SHARED, "old"))
+        run = run_sweep(file, url)
+    assert run.report.reconciliation["dead"] == ["node:17"]
+    assert (run.report.failed, run.report.measured) == (0, 0)
 
 
 def test_of_workloads_that_share_trials_each_is_asked_for_once(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from contextlib import ExitStack, closing
 from functools import partial
 from subprocess import PIPE
-from threading import Event
+from threading import Event, Timer
 
 import pytest
 
@@ -216,6 +216,22 @@ def test_a_renewal_that_lands_after_the_end_takes_nothing_back(
         ended.set()
         first._keeper.join()
         assert leases.partners() == []
+
+
+def test_drivers_of_the_same_sweep_are_outwaited_until_one_shows_life(
+    planned: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leasing, "Watch", partial(Watch, seconds=1.0))
+    monkeypatch.setattr(leasing, "LOOK_SECONDS", 0.1)
+    with closing(Leases(planned.url)) as leases, ExitStack() as stack:
+        second = driver(stack, planned)
+        leases.enter(Partner("silent", "quickstart", "silent:1", ELSEWHERE, "1 1"))
+        assert second.outwait().drivers == ["silent:1"]
+        alive = Partner("alive", "quickstart", "alive:1", ELSEWHERE, "1 1")
+        leases.enter(alive)
+        Timer(0.3, leases.renew, [alive.id]).start()
+        assert second.outwait().drivers == []
+        assert alive.id in {each.id for each in leases.partners()}
 
 
 def test_silence_is_counted_on_a_clock_of_our_own() -> None:
