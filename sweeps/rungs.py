@@ -11,7 +11,7 @@ from methods import registry as methods_registry
 from sweeps.metrics import Direction
 from sweeps.plan import Impossible, Plan, PlannedTrial
 from sweeps.search import Race, Tune
-from sweeps.space import Space
+from sweeps.space import Space, suggestions
 from sweeps.spec import SweepSpec
 from sweeps.tasks import registry as tasks_registry
 from sweeps.tasks.base import Task
@@ -80,9 +80,12 @@ def searched(spec: SweepSpec, plan: Plan) -> tuple[Plan, Price | Suggestions | N
         return fit, price(fit, search)
     if isinstance(search, Tune):
         spaces = [Space(spec, name) for name in spec.workloads]
-        known = tuple(trial for space in spaces for trial in space.baseline())
-        most = len(known) + search.num_trials * sum(len(space.sites) for space in spaces)
-        number = f"{search.num_trials:,} suggestions of {search.algorithm} for each workload"
+        limit = spec.budget.max_trials
+        known = tuple(trial for space in spaces for trial in space.baseline())[:limit]
+        numbers = suggestions(spaces, search.num_trials, limit)
+        pairs = zip(numbers, spaces, strict=True)
+        most = len(known) + sum(number * len(space.sites) for number, space in pairs)
+        number = f"{max(numbers):,} suggestions of {search.algorithm} for each workload"
         lines = [f"{number}: at most {most:,} trials", *(f"  {s.sentence}" for s in spaces)]
         return Plan(known, (), 0), Suggestions(most, lines)
     return plan, None

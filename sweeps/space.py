@@ -7,7 +7,7 @@ else that a file lists is a choice. A range of keep ratios is continuous, whatev
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -92,10 +92,13 @@ class Space:
             except (MissingSeedError, Refusal) as error:
                 self.reasons[seed] = str(error)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is anything to choose, and a model to choose it for."""
+        return bool(self._methods and self.sites)
+
     def ask(self, asker: Asker) -> None:
         """Have everything decided that makes up one configuration."""
-        if not self._methods:
-            return
         self._methods[asker.choice(METHOD, list(self._methods))].ask(asker)
         self._schedules[asker.choice(SCHEDULE, list(self._schedules))].ask(asker)
         budget = self._budgets[asker.choice(KEEP, list(self._budgets))]
@@ -123,6 +126,8 @@ class Space:
     @property
     def sentence(self) -> str:
         """What there is to choose from, in one line."""
+        if not self._methods:
+            return f"{self.workload}: no method to choose from, only the uncompressed model"
         ranges = sum(isinstance(each, KeepRange) for each in self._budgets.values())
         numbers = ranges + sum(len(option.open) for option in self._options())
         words = (
@@ -141,6 +146,19 @@ class Space:
         label = keep.label if fixed is None else f"{fixed:g}"
         trial = site.trial(variant.method, variant.named, keep, schedule)
         return PlannedTrial(self.workload, label, trial)
+
+
+def suggestions(spaces: Sequence[Space], num_trials: int, max_trials: int | None) -> list[int]:
+    """How many to ask for in each space: none where nothing is to be chosen.
+
+    ``max_trials`` holds for all spaces together, every seed and the uncompressed models included.
+    What these leave is shared out equally, so that who is faster decides nothing.
+    """
+    each = sum(len(space.sites) for space in spaces if space.is_open)
+    if max_trials is not None and each:
+        known = sum(len(space.sites) for space in spaces)
+        num_trials = min(num_trials, max(0, max_trials - known) // each)
+    return [num_trials if space.is_open else 0 for space in spaces]
 
 
 def _methods(choice: Choice) -> list[Option]:

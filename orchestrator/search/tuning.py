@@ -21,7 +21,7 @@ from store.repository import Store
 from sweeps.plan import Impossible, PlannedTrial
 from sweeps.search import Tune
 from sweeps.site import Refusal
-from sweeps.space import Ends, Space
+from sweeps.space import Ends, Space, suggestions
 from sweeps.spec import SweepSpec
 from sweeps.trial import Head, Metrics, TrialResult, TrialSpec, TrialState
 
@@ -55,9 +55,9 @@ class _Asked:
 class Study:
     """The search over one workload."""
 
-    def __init__(self, space: Space, search: Tune) -> None:
+    def __init__(self, space: Space, search: Tune, num_suggestions: int) -> None:
         self.space = space
-        self._search = search
+        self._search, self._num_suggestions = search, num_suggestions
         self.suggestions: list[Suggestion] = []
         self._told = 0
 
@@ -70,7 +70,7 @@ class Study:
         while True:
             self._tell(known)
             under_way = len(self.suggestions) - self._told
-            done = len(self.suggestions) >= self._search.num_trials
+            done = len(self.suggestions) >= self._num_suggestions
             if done or under_way >= self._search.at_once:
                 return asked
             suggestion = self._ask()
@@ -124,7 +124,11 @@ class TuneFeed:
 
     def __init__(self, store: Store, spec: SweepSpec, search: Tune) -> None:
         self._store, self._sweep = store, spec.name
-        self._studies = [Study(Space(spec, name), search) for name in spec.workloads]
+        self._limit = spec.budget.max_trials
+        spaces = [Space(spec, name) for name in spec.workloads]
+        numbers = suggestions(spaces, search.num_trials, self._limit)
+        pairs = zip(spaces, numbers, strict=True)
+        self._studies = [Study(space, search, number) for space, number in pairs]
         self._known: dict[str, Values | None] = {}
         self._reused: set[str] = set()
         self.width = search.at_once * sum(len(study.space.sites) for study in self._studies)
@@ -153,7 +157,8 @@ class TuneFeed:
 
     def first_plan(self) -> Sequence[PlannedTrial]:
         """The uncompressed models; the rest follows."""
-        return [trial for study in self._studies for trial in study.space.baseline()]
+        trials = [trial for study in self._studies for trial in study.space.baseline()]
+        return trials[: self._limit]
 
     def begin(self) -> Sequence[TrialSpec]:
         """Baselines and the first suggestions, those that the store does not have."""

@@ -13,6 +13,7 @@ from orchestrator.search.tuning import TuneFeed
 from store.repository import Store
 from sweeps.load import parse_sweep
 from sweeps.plan import plan
+from sweeps.rungs import Suggestions, searched
 from sweeps.space import Space
 from sweeps.trial import BASELINE, TrialResult, TrialSpec
 from tests.orchestrator import trials as made_up
@@ -31,11 +32,12 @@ workloads:
     task: {{id: digits, num_examples: 8}}
     backbone: vit-digits
 """
+METHODS = "[divprune, {{tome: {{round_share: [0.2, 0.5]}}}}, random]"
 Take = Callable[[list[TrialSpec]], TrialSpec]
 
 
-def feed(store: Store, algorithm: str = "optuna") -> TuneFeed:
-    spec = parse_sweep(SWEEP.format(algorithm=algorithm))
+def feed(store: Store, algorithm: str = "optuna", text: str = SWEEP) -> TuneFeed:
+    spec = parse_sweep(text.format(algorithm=algorithm))
     search = searching(store, spec, plan(spec))
     assert isinstance(search, TuneFeed)
     rows = search.first_plan()
@@ -95,6 +97,31 @@ def test_suggestions_really_run(tmp_path: Path) -> None:
     assert any(ratio not in (0.05, 0.125, 0.9, 1.0) for ratio in ratios), "between the ends"
     shares = {p.hyperparameters["round_share"] for p in points if p.method == "tome"}
     assert all(0.2 <= share <= 0.5 for share in shares)
+
+
+@pytest.mark.parametrize("more", ["", "    exclude: [tome]\n"], ids=["baseline", "excluded"])
+def test_with_nothing_to_choose_only_the_uncompressed_model_runs(tmp_path: Path, more: str) -> None:
+    text = SWEEP.replace(METHODS, "[tome]" if more else "[identity]") + more
+    with Store(f"sqlite:///{tmp_path}/nothing.db") as store:
+        search = feed(store, text=text)
+        assert drive(store, search) == 2
+    spec = parse_sweep(text.format(algorithm="random"))
+    _, price = searched(spec, plan(spec))
+    assert isinstance(price, Suggestions)
+    assert price.at_most == 2
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 100])
+def test_no_more_trials_than_the_budget_has(tmp_path: Path, limit: int) -> None:
+    text = SWEEP + f"budget: {{{{max_trials: {limit}}}}}\n"
+    with Store(f"sqlite:///{tmp_path}/{limit}.db") as store:
+        ran = drive(store, feed(store, "random", text))
+    most = min(limit, 2 + 8 * 2)
+    assert most - 2 < ran <= most
+    spec = parse_sweep(text.format(algorithm="random"))
+    _, price = searched(spec, plan(spec))
+    assert isinstance(price, Suggestions)
+    assert ran <= price.at_most <= most
 
 
 def test_a_space_asks_only_for_what_matters() -> None:
