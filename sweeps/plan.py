@@ -165,10 +165,12 @@ class _Expansion:
     def plan(self, max_trials: int | None) -> Plan:
         """The trials in order, the surplus moved to the impossible ones."""
         ordered = sorted(self.trials.values(), key=self._order())
-        surplus = ordered[max_trials:] if max_trials is not None else []
+        ids = dict.fromkeys(trial.spec.id for trial, _ in ordered)
+        chosen = set(itertools.islice(ids, max_trials))
+        kept = [each for each in ordered if each[0].spec.id in chosen]
+        surplus = [each for each in ordered if each[0].spec.id not in chosen]
         reason = f"budget.max_trials is {max_trials}"
         left_out = [_surplus(trial, candidate, reason) for trial, candidate in surplus]
-        kept = ordered[: len(ordered) - len(surplus)]
         return Plan(
             tuple(trial for trial, _ in kept), (*self.impossible, *left_out), self.collapsed
         )

@@ -107,7 +107,7 @@ class Budget(Part):
     """Where a sweep stops."""
 
     max_trials: Annotated[int, Strict()] | None = Field(
-        default=None, ge=1, description="Trials at most, in the plan's order."
+        default=None, ge=1, description="Trials at most, in the plan's order; not of a race."
     )
     max_hours: Annotated[float, Strict()] | None = Field(
         default=None, gt=0, description="Hours after which no further trial starts."
@@ -211,6 +211,7 @@ class SweepSpec(Axes):
             raise refuse(*_in_file([*own, *mistakes], found), *found.mistakes) from None
         mistakes += [*spec._unmeasured_objectives(), *spec._meaningless_quality()]
         mistakes += [*spec._batches_of_their_own(), *spec._race_over_nothing()]
+        mistakes += spec._race_by_number()
         if mistakes or found.mistakes:
             raise refuse(*_in_file(mistakes, found), *found.mistakes)
         spec._expanded = found
@@ -229,6 +230,12 @@ class SweepSpec(Axes):
         if isinstance(self.search, Race) and not self.measure.quality:
             decided = "a race is decided by quality, which is not measured"
             yield wrong(f"{decided}: measure lists {self._listed}", ("search",))
+
+    def _race_by_number(self) -> Iterator[InitErrorDetails]:
+        if isinstance(self.search, Race) and self.budget.max_trials is not None:
+            sentence = "how many trials a race needs is what it finds out: bound it by max_hours"
+            instead = "or make it shorter by a larger epsilon or fewer num_examples"
+            yield wrong(f"{sentence}, {instead}", ("budget", "max_trials"), at_key=True)
 
     def _unmeasured_objectives(self) -> list[InitErrorDetails]:
         found = []

@@ -169,6 +169,11 @@ ONE_MISTAKE = {
         GOOD + "    objectives: {quality: maximize, latency: minimize}\nsearch: race\n",
         "8:37: a race is over before anything is timed: leave 'latency' out, or write search: grid",
     ),
+    "race of so many trials": (
+        GOOD + "search: race\nbudget: {max_trials: 9}\n",
+        "9:10: how many trials a race needs is what it finds out: bound it by max_hours, or make "
+        "it shorter by a larger epsilon or fewer num_examples",
+    ),
     # keys
     "unknown key at the top": (
         GOOD + "resource: {}\n",

@@ -244,6 +244,13 @@ def test_what_the_budget_leaves_out_is_listed(vit_folder: Path) -> None:
     ]
 
 
+def test_the_budget_counts_what_two_workloads_share_once(vit_folder: Path) -> None:
+    twin = f"  twin: {{task: digits, backbone: {{hf: {vit_folder}}}, methods: [tome]}}\n"
+    cut = planned(vision(vit_folder) + twin + "budget: {max_trials: 2}\n")
+    assert len({trial.spec.id for trial in cut.trials}) == 2
+    assert len(cut.trials) == 4
+
+
 def test_adding_lines_changes_no_trial_that_was_there(vit_folder: Path) -> None:
     before = {t.spec.id for t in planned(vision(vit_folder)).trials}
     longer = vision(vit_folder, methods="[pitome, tome, evit]").replace("0.5]", "0.5, 0.3]") + (
