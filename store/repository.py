@@ -122,6 +122,16 @@ class Store:
             sweep_id = plans.sweep_id(connection, name)
             plans.extend(connection, sweep_id, trials, superseded)
 
+    def add_impossible(self, name: str, combinations: Sequence[dict[str, Any]]) -> None:
+        """Add what turned out to be impossible to the current plan, what it does not list yet.
+
+        Raises ValueError for a sweep that does not exist.
+        """
+        if combinations:
+            with self._database.write() as connection:
+                sweep_id = plans.sweep_id(connection, name)
+                plans.add_impossible(connection, sweep_id, combinations)
+
     def end_sweep(
         self, name: str, seconds: float, utilisation: float | None, counts: dict[str, int]
     ) -> None:

@@ -66,7 +66,7 @@ class Plan:
     """
 
 
-class _Candidate(NamedTuple):
+class Candidate(NamedTuple):
     """One combination of a workload's axes."""
 
     method: Variant
@@ -129,7 +129,7 @@ class _Expansion:
     """Trials, impossible combinations and duplicates, as workloads are added."""
 
     measure: MeasureSpec
-    trials: dict[tuple[str, str], tuple[PlannedTrial, _Candidate]] = field(default_factory=dict)
+    trials: dict[tuple[str, str], tuple[PlannedTrial, Candidate]] = field(default_factory=dict)
     impossible: list[Impossible] = field(default_factory=list)
     collapsed: int = 0
 
@@ -149,14 +149,14 @@ class _Expansion:
                 self._add(name, seed, candidate, site, reason)
 
     def _add(
-        self, workload: str, seed: int, candidate: _Candidate, site: Site | None, reason: str
+        self, workload: str, seed: int, candidate: Candidate, site: Site | None, reason: str
     ) -> None:
         try:
             if site is None:
                 raise Refusal(reason)
-            trial = PlannedTrial(workload, candidate.keep_label, _trial(site, candidate))
+            trial = PlannedTrial(workload, candidate.keep_label, trial_at(site, candidate))
         except Refusal as error:
-            self.impossible.append(_impossible(workload, seed, candidate, str(error)))
+            self.impossible.append(refused(workload, seed, candidate, str(error)))
             return
         key = (workload, trial.spec.id)
         self.collapsed += key in self.trials
@@ -175,7 +175,7 @@ class _Expansion:
             tuple(trial for trial, _ in kept), (*self.impossible, *left_out), self.collapsed
         )
 
-    def _order(self) -> Callable[[tuple[PlannedTrial, _Candidate]], tuple[Any, ...]]:
+    def _order(self) -> Callable[[tuple[PlannedTrial, Candidate]], tuple[Any, ...]]:
         """Model, task, seed, then baseline first; models and tasks in the order of the file."""
         weights: dict[tuple[str, str], int] = {}
         data: dict[str, int] = {}
@@ -183,7 +183,7 @@ class _Expansion:
             weights.setdefault(_weights(trial), len(weights))
             data.setdefault(trial.spec.data, len(data))
 
-        def key(item: tuple[PlannedTrial, _Candidate]) -> tuple[Any, ...]:
+        def key(item: tuple[PlannedTrial, Candidate]) -> tuple[Any, ...]:
             spec = item[0].spec
             place = (weights[_weights(item[0])], data[spec.data], spec.seed)
             return (*place, spec.method.id != BASELINE)
@@ -191,7 +191,8 @@ class _Expansion:
         return key
 
 
-def _trial(site: Site, candidate: _Candidate) -> TrialSpec:
+def trial_at(site: Site, candidate: Candidate) -> TrialSpec:
+    """The trial of a candidate. Raises Refusal where it cannot run."""
     method, keep, schedule = candidate
     return site.trial(method.method, method.named, keep, schedule)
 
@@ -200,13 +201,14 @@ def _weights(trial: PlannedTrial) -> tuple[str, str]:
     return trial.spec.backbone.fingerprint, trial.spec.backbone.dtype
 
 
-def _impossible(workload: str, seed: int, candidate: _Candidate, reason: str) -> Impossible:
+def refused(workload: str, seed: int, candidate: Candidate, reason: str) -> Impossible:
+    """A candidate that cannot run with this seed."""
     method, keep, _ = candidate
     label = candidate.schedule_label
     return Impossible(workload, method.label, keep.label, label, seed, reason)
 
 
-def _surplus(trial: PlannedTrial, candidate: _Candidate, reason: str) -> Impossible:
+def _surplus(trial: PlannedTrial, candidate: Candidate, reason: str) -> Impossible:
     spec = trial.spec
     method = BASELINE if spec.method.id == BASELINE else candidate.method.label
     label, schedule = trial.keep_label, spec.schedule.label
@@ -224,10 +226,10 @@ def open_model(workload: Workload, seed: int, folder: Path) -> Model:
     return models.open_hugging_face(backbone.hf, backbone.revision, backbone.dtype, folder)
 
 
-def _candidates(axes: WorkloadAxes) -> Iterator[_Candidate]:
+def _candidates(axes: WorkloadAxes) -> Iterator[Candidate]:
     schedules = dict.fromkeys(s for choice in axes.schedules for s in choice.expand())
     combinations = itertools.product(_variants(axes), schedules, _budgets(axes.keep))
-    return (_Candidate(method, keep, schedule) for method, schedule, keep in combinations)
+    return (Candidate(method, keep, schedule) for method, schedule, keep in combinations)
 
 
 def _variants(axes: WorkloadAxes) -> list[Variant]:

@@ -18,7 +18,15 @@ from sweeps.keep import DIGITS, Keep, KeepRange, ratio
 from sweeps.mistakes import strictly
 from sweeps.models import MissingSeedError
 from sweeps.patterns import matching
-from sweeps.plan import PlannedTrial, Variant, open_model
+from sweeps.plan import (
+    Candidate,
+    Impossible,
+    PlannedTrial,
+    Variant,
+    open_model,
+    refused,
+    trial_at,
+)
 from sweeps.site import Refusal, Site
 from sweeps.spec import SweepSpec
 from sweeps.trial import BASELINE
@@ -108,20 +116,17 @@ class Space:
 
     def trials(self, chosen: Chosen) -> list[PlannedTrial]:
         """What a decision means, one trial for each seed. Raises Refusal where it cannot run."""
-        option = self._methods[chosen[METHOD]]
-        assert option.entry is not None
-        variant = Variant.of(option.entry, strictly(option.entry.method, option.params(chosen)))
-        schedule = _schedule(self._schedules[chosen[SCHEDULE]], chosen)
-        budget = self._budgets[chosen[KEEP]]
-        if isinstance(budget, KeepRange):
-            budget = ratio(_rounded(chosen[f"{KEEP_RATIO} {_label(budget)}"]))
-        return [self._trial(site, variant, budget, schedule) for site in self.sites.values()]
+        return self._planned(self._candidate(chosen))
+
+    def refused(self, chosen: Chosen, reason: str) -> list[Impossible]:
+        """A decision that cannot run, for each seed."""
+        candidate = self._candidate(chosen)
+        return [refused(self.workload, seed, candidate, reason) for seed in self.sites]
 
     def baseline(self) -> list[PlannedTrial]:
         """The uncompressed model, one trial for each seed."""
         entry = matching(BASELINE)[0]
-        variant = Variant.of(entry, entry.method())
-        return [self._trial(site, variant, ratio(1.0), None) for site in self.sites.values()]
+        return self._planned(Candidate(Variant.of(entry, entry.method()), ratio(1.0), None))
 
     @property
     def sentence(self) -> str:
@@ -139,13 +144,21 @@ class Space:
     def _options(self) -> list[Option]:
         return [*self._methods.values(), *self._schedules.values()]
 
-    def _trial(
-        self, site: Site, variant: Variant, keep: Keep, schedule: Schedule | None
-    ) -> PlannedTrial:
-        fixed = variant.method.fixed_ratio
-        label = keep.label if fixed is None else f"{fixed:g}"
-        trial = site.trial(variant.method, variant.named, keep, schedule)
-        return PlannedTrial(self.workload, label, trial)
+    def _candidate(self, chosen: Chosen) -> Candidate:
+        option = self._methods[chosen[METHOD]]
+        assert option.entry is not None
+        variant = Variant.of(option.entry, strictly(option.entry.method, option.params(chosen)))
+        schedule = _schedule(self._schedules[chosen[SCHEDULE]], chosen)
+        budget = self._budgets[chosen[KEEP]]
+        if isinstance(budget, KeepRange):
+            budget = ratio(_rounded(chosen[f"{KEEP_RATIO} {_label(budget)}"]))
+        return Candidate(variant, budget, schedule)
+
+    def _planned(self, candidate: Candidate) -> list[PlannedTrial]:
+        return [
+            PlannedTrial(self.workload, candidate.keep_label, trial_at(site, candidate))
+            for site in self.sites.values()
+        ]
 
 
 def suggestions(spaces: Sequence[Space], num_trials: int, max_trials: int | None) -> list[int]:

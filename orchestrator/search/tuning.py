@@ -34,7 +34,8 @@ class Suggestion:
 
     name: str
     trials: list[PlannedTrial]
-    refusal: str | None = None
+    refused: list[Impossible] = field(default_factory=list)
+    """Why it cannot run, if it cannot, for each seed."""
     missing: set[str] = field(default_factory=set)
     """Trials without which it cannot be told."""
 
@@ -84,7 +85,7 @@ class Study:
         try:
             return Suggestion(name, self.space.trials(chosen))
         except Refusal as error:
-            return Suggestion(name, [], refusal=str(error))
+            return Suggestion(name, [], self.space.refused(chosen, str(error)))
 
     def _tell(self, known: Mapping[str, Values | None]) -> None:
         for suggestion in self.suggestions[self._told :]:
@@ -153,7 +154,8 @@ class TuneFeed:
             name = study.space.workload
             for seed, reason in study.space.reasons.items():
                 found.append(Impossible(name, "*", "*", "*", seed, reason))
-        return found
+            found += [each for asked in study.suggestions for each in asked.refused]
+        return list(dict.fromkeys(found))
 
     def first_plan(self) -> Sequence[PlannedTrial]:
         """The uncompressed models; the rest follows."""
@@ -181,6 +183,8 @@ class TuneFeed:
         while new := study.more(self._known):
             trials = [trial for suggestion in new for trial in suggestion.trials]
             asked += self._take(trials)
+            refused = dict.fromkeys(each for suggestion in new for each in suggestion.refused)
+            self._store.add_impossible(self._sweep, [each._asdict() for each in refused])
         return asked
 
     def _take(self, trials: Sequence[PlannedTrial]) -> list[TrialSpec]:

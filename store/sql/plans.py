@@ -78,6 +78,17 @@ def extend(
     _adopt_finished(connection, sweep_id, datetime.now(UTC))
 
 
+def add_impossible(
+    connection: Connection, sweep_id: int, combinations: Sequence[dict[str, Any]]
+) -> None:
+    """Add combinations behind those that the plan lists, each once."""
+    listed = select(Impossible.position, Impossible.combination)
+    rows = connection.execute(listed.where(Impossible.sweep_id == sweep_id)).all()
+    known = [combination for _, combination in rows]
+    first = 1 + max((position for position, _ in rows), default=-1)
+    _add_impossible(connection, sweep_id, [c for c in combinations if c not in known], first)
+
+
 def end(
     connection: Connection,
     sweep_id: int,
@@ -175,11 +186,17 @@ def _replace_rows(connection: Connection, sweep_id: int, plan: Plan) -> None:
     for table in (SweepTrial, Impossible):
         connection.execute(delete(table).where(table.sweep_id == sweep_id))
     _add_rows(connection, sweep_id, plan.trials, 0)
-    impossible = [
+    _add_impossible(connection, sweep_id, plan.impossible, 0)
+
+
+def _add_impossible(
+    connection: Connection, sweep_id: int, combinations: Sequence[dict[str, Any]], first: int
+) -> None:
+    rows = [
         {"sweep_id": sweep_id, "position": position, "combination": combination}
-        for position, combination in enumerate(plan.impossible)
+        for position, combination in enumerate(combinations, first)
     ]
-    insert_new(connection, Impossible, impossible)
+    insert_new(connection, Impossible, rows)
 
 
 def _add_rows(

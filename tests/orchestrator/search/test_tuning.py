@@ -111,6 +111,20 @@ def test_with_nothing_to_choose_only_the_uncompressed_model_runs(tmp_path: Path,
     assert price.at_most == 2
 
 
+def test_suggestions_that_cannot_run_are_listed(tmp_path: Path) -> None:
+    text = SWEEP.replace("8x]", "9999 tokens]")
+    with Store(f"sqlite:///{tmp_path}/refused.db") as store:
+        for search in (feed(store, "random", text), feed(store, "random", text)):
+            drive(store, search)
+            listed = store.impossible("tuned")
+            assert listed == [each._asdict() for each in search.impossible]
+            assert {(row["keep"], row["seed"]) for row in listed} == {
+                ("9999 tokens", 0),
+                ("9999 tokens", 1),
+            }
+            assert "9999" in listed[0]["reason"]
+
+
 @pytest.mark.parametrize("limit", [1, 2, 7, 100])
 def test_no_more_trials_than_the_budget_has(tmp_path: Path, limit: int) -> None:
     text = SWEEP + f"budget: {{{{max_trials: {limit}}}}}\n"
