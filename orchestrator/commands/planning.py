@@ -50,13 +50,19 @@ def plan(
 
 
 def diff(file: File, as_json: Json = False, store: StoreUrl = None) -> None:
-    """What `run` would measure, reuse and leave behind, and why. Writes nothing."""
+    """What `run` of a grid would measure, reuse and leave behind, and why. Writes nothing."""
     from dashboards import difference_tables
     from store.comparison.difference import difference
     from sweeps.load import load_sweep
+    from sweeps.mistakes import SweepFileError
     from sweeps.plan import plan as make_plan
+    from sweeps.search import Grid
 
     spec = load_sweep(file)
+    if not isinstance(spec.search, Grid):
+        depends = f"what a {spec.search.strategy} measures depends on its results, so that diff"
+        sentence = f"{depends} knows grids only: paretoken plan says how much it is at most"
+        raise SweepFileError([spec.mistake(sentence, ("search",))])
     planned = make_plan(spec)
     with open_store(store) as opened:
         found = difference(opened, spec.name, planned.trials)

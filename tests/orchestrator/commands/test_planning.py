@@ -87,3 +87,12 @@ def test_a_slot_is_a_worker_s_share(monkeypatch: pytest.MonkeyPatch) -> None:
     alone, four = (slots.slot_bytes(Resources(workers=n)) for n in (1, 4))
     assert alone - four == 12_000_000_000
     assert slots.num_workers(Resources(cpus=2), cpus=8) == 4
+
+
+@pytest.mark.parametrize("strategy", ["race", "tune"])
+def test_diff_knows_grids_only_and_says_so(file: Path, strategy: str) -> None:
+    file.write_text(f"{SWEEP}search: {{strategy: {strategy}}}\n")
+    done = CliRunner().invoke(app, ["diff", str(file), "--store", f"sqlite:///{file.parent}/x.db"])
+    message = f"what a {strategy} measures depends on its results, so that diff knows grids only"
+    assert message in str(done.exception)
+    assert not (file.parent / "x.db").exists()
