@@ -251,8 +251,9 @@ class SweepSpec(Axes):
                 if METRICS[objective].of_cache and workload.place == "vision":
                     sentence = f"{name} has no key/value cache, so {objective!r} is not measured"
                     found.append(wrong(sentence, (*loc, objective), at_key=True))
-                if objective in TIME_METRICS and isinstance(self.search, Race):
-                    sentence = f"a race is over before anything is timed: leave {objective!r} out"
+                if objective in TIME_METRICS and not isinstance(self.search, Grid):
+                    search = self.search.strategy
+                    sentence = f"a {search} ends before anything is timed: leave {objective!r} out"
                     found.append(
                         wrong(f"{sentence}, or write search: grid", (*loc, objective), at_key=True)
                     )

@@ -35,6 +35,7 @@ BEYOND_A_SCHEMA = {
         "rung above everything",
         "race without quality",
         "race over a time",
+        "tune over a time",
         "race of so many trials",
     ),
 }

@@ -167,7 +167,11 @@ ONE_MISTAKE = {
     ),
     "race over a time": (
         GOOD + "    objectives: {quality: maximize, latency: minimize}\nsearch: race\n",
-        "8:37: a race is over before anything is timed: leave 'latency' out, or write search: grid",
+        "8:37: a race ends before anything is timed: leave 'latency' out, or write search: grid",
+    ),
+    "tune over a time": (
+        GOOD + "    objectives: {quality: maximize, energy: minimize}\nsearch: tune\n",
+        "8:37: a tune ends before anything is timed: leave 'energy' out, or write search: grid",
     ),
     "race of so many trials": (
         GOOD + "search: race\nbudget: {max_trials: 9}\n",
