@@ -66,7 +66,7 @@ def frontier_table(rows: Sequence[Row]) -> RenderableType:
 def _workload_table(workload: str, rows: Sequence[Row]) -> RenderableType:
     best = sum(row.on_frontier for row in rows)
     others = f", {len(rows) - best} others" if len(rows) > best else ""
-    title = f"{workload}: {best} trials on the frontier (*){others}"
+    title = f"{workload}: {counted(best, 'trial')} on the frontier (*){others}"
     return FittingTable(title, _frontier_columns(sorted(rows, key=_by_quality)))
 
 

@@ -58,16 +58,8 @@ def _numbers(trial: Any, rng: np.random.Generator) -> dict[str, Any]:
 
 
 def _timing(trial: Any, rng: np.random.Generator) -> TimingResult:
-    return TimingResult(
-        trial_id=trial.id,
-        batch=8,
-        started_at=examples.STARTED,
-        seconds=0.5,
-        worker="node:2",
-        device="node/cpu",
-        times=Times(latency=round(float(rng.random()), 1)),
-        in_lane=bool(rng.random() < 0.7),
-    )
+    times = Times(latency=round(float(rng.random()), 1))
+    return examples.timed(trial, times, in_lane=bool(rng.random() < 0.7))
 
 
 @pytest.mark.parametrize(("maximum", "minimum"), BOUNDS)

@@ -9,6 +9,8 @@ from typing import Any
 
 from methods.schedule import OneLayer
 from store.repository import Store
+from sweeps.times import Times
+from sweeps.timing import TimingResult
 from sweeps.trial import (
     FailureKind,
     Metrics,
@@ -67,6 +69,20 @@ def finished(trial: TrialSpec, **changes: Any) -> TrialResult:
         metrics=metrics(**changes),
         outcomes=[1.0, 0.0, 1 / 3, 1.0, 1.0, 0.0, 1.0, 0.5],
         environment={"torch": "2.13.0", "threads": 1},
+    )
+
+
+def timed(trial: TrialSpec, times: Times, in_lane: bool) -> TimingResult:
+    """What timing it gave."""
+    return TimingResult(
+        trial_id=trial.id,
+        batch=8,
+        started_at=STARTED,
+        seconds=0.5,
+        worker="node:2",
+        device="node/cpu",
+        times=times,
+        in_lane=in_lane,
     )
 
 

@@ -12,8 +12,6 @@ from store.questions import limits
 from store.releases.release import release_of
 from store.repository import Store
 from sweeps.times import Times
-from sweeps.timing import TimingResult
-from sweeps.trial import TrialSpec
 from tests.store import examples
 
 SWEEP, OBJECTIVES = "limits", {"quality": "maximize", "flops": "minimize"}
@@ -62,21 +60,9 @@ def bounded(store: Store) -> Store:
     store.begin_sweep(SWEEP, "", spec, [("digits", "2x", trial) for trial in trials], [])
     simulated = {SIMULATED.id: ["kv", "peak_bytes"]}
     store.record([examples.finished(t, kv=0.2, simulated=simulated.get(t.id, [])) for t in trials])
-    store.record([timing(trial, in_lane=trial is not BESIDE_OTHERS) for trial in trials])
+    half = Times(latency=0.5)
+    store.record([examples.timed(trial, half, trial is not BESIDE_OTHERS) for trial in trials])
     return store
-
-
-def timing(trial: TrialSpec, in_lane: bool) -> TimingResult:
-    return TimingResult(
-        trial_id=trial.id,
-        batch=8,
-        started_at=examples.STARTED,
-        seconds=0.5,
-        worker="node:2",
-        device="node/cpu",
-        times=Times(latency=0.5),
-        in_lane=in_lane,
-    )
 
 
 @pytest.mark.parametrize("kept", [by_points, by_columns, over_seeds, by_cost])
