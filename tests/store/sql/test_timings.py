@@ -20,21 +20,16 @@ from store.repository import Store
 from sweeps.times import TIME_METRICS, Times
 from sweeps.timing import TimingResult
 from sweeps.trial import FailureKind, MeasureSpec, TrialSpec
-from tests.store.examples import STARTED, finished, spec
+from tests.store.examples import STARTED, finished, spec, timed
 
 BY_LATENCY: dict[str, Any] = {"quality": "maximize", "latency": "minimize"}
 
 
 def timing(trial: TrialSpec, latency: float, minutes: int = 1, **changes: Any) -> TimingResult:
-    result = TimingResult(
-        trial_id=trial.id,
-        batch=8,
+    times = Times(latency=latency, latency_low=latency, latency_high=latency, latency_pairs=9)
+    result = replace(
+        timed(trial, times, in_lane=True),
         started_at=STARTED + timedelta(minutes=minutes),
-        seconds=0.5,
-        worker="node:2",
-        device="node/cpu",
-        times=Times(latency=latency, latency_low=latency, latency_high=latency, latency_pairs=9),
-        in_lane=True,
         conditions={"load": [0.1, 0.2, 0.3]},
         environment={"torch": "2.13.0", "threads": 1},
     )
